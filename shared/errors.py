@@ -1,0 +1,117 @@
+"""The error tree. Every leaf says what happened; `workers.retry` decides what becomes of it.
+
+ClawdBotError
+├── ConfigError          settings are wrong: exit code 2, every problem named
+├── RequestRejected      a webhook call that is not let in
+│   ├── AuthError        401: signature, timestamp, token, robot or corp id
+│   └── MalformedError   400: authentic or not, it can't be read
+├── StateError           Redis
+│   ├── StateUnavailable could not record or answer in time: 503, try again
+│   └── ClaimLost        somebody else has claimed the lane's head: drop the work
+└── TaskError            a stage's attempt failed
+    ├── TransientError   may succeed later
+    │   ├── RateLimited       the other side asked for a wait
+    │   ├── NotSent           failed before a request byte went out: certainly not done
+    │   ├── OutcomeUnknown    request bytes went out, no answer came: perhaps done
+    │   ├── DeadlineExceeded  no progress within the deadline
+    │   └── TokenRejected     the platform refused our access token: fetch a new one
+    ├── RouteExpired     this way to the person is closed: take the next route
+    └── PermanentError   will never succeed: dead letter at once
+"""
+
+from __future__ import annotations
+
+
+class ClawdBotError(Exception):
+    """Base of all our errors."""
+
+
+class ConfigError(ClawdBotError):
+    """The settings can't be used. `problems` has one sentence per fault, each naming its setting."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class RequestRejected(ClawdBotError):
+    """A webhook call refused before anything was recorded. `reason` is from a closed set."""
+
+    status = 400
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class AuthError(RequestRejected):
+    """The caller did not prove to be the platform, or the call is not for this bot."""
+
+    status = 401
+
+
+class MalformedError(RequestRejected):
+    """The body can't be read as what the platform sends."""
+
+    status = 400
+
+
+class StateError(ClawdBotError):
+    """Redis could not do what was asked."""
+
+
+class StateUnavailable(StateError):
+    """Redis did not answer in time, or refused to write."""
+
+
+class ClaimLost(StateError):
+    """Another worker holds the lane's head now; what this one did must not be recorded."""
+
+
+class TaskError(ClawdBotError):
+    """An attempt of a stage failed.
+
+    code: short and stable, from the vendor or ours (`feishu:230002`, `model:429`); safe to log.
+    detail: one sentence for the operator; never message text, secrets or signatures.
+    """
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{code}: {detail}" if detail else code)
+
+
+class TransientError(TaskError):
+    """May succeed later. `retry_after_s` is the least wait the other side asked for (0: none)."""
+
+    def __init__(self, code: str, detail: str = "", *, retry_after_s: float = 0.0) -> None:
+        super().__init__(code, detail)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(TransientError):
+    """The other side wants us to slow down."""
+
+
+class NotSent(TransientError):
+    """Failed before any request byte was sent."""
+
+
+class OutcomeUnknown(TransientError):
+    """The request may have been carried out, and nobody told us."""
+
+
+class DeadlineExceeded(TransientError):
+    """No progress within the deadline."""
+
+
+class TokenRejected(TransientError):
+    """The platform says that our access token is invalid or expired."""
+
+
+class RouteExpired(TaskError):
+    """The route (a session webhook) is closed for good; another may be open."""
+
+
+class PermanentError(TaskError):
+    """Repeating the same request can't help."""

@@ -1,0 +1,50 @@
+"""HTTP without sockets: what the pure platform rooms read and return."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+JSON_UTF8 = "application/json; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class RawRequest:
+    """A webhook call exactly as it came in. `headers` has lower-case names."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request for `workers.client` to send. Redirects are never followed."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @classmethod
+    def post_json(cls, url: str, value: Any, headers: Mapping[str, str] | None = None) -> HttpRequest:
+        body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return cls("POST", url, {"Content-Type": JSON_UTF8, **(headers or {})}, body)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A whole answer. `headers` has lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object; an empty dict when it is anything else."""
+        try:
+            value = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return {}
+        return value if isinstance(value, dict) else {}

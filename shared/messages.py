@@ -1,0 +1,106 @@
+"""The values that travel: Event in, Reply out. Frozen, versioned, readable by the release before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+WIRE_VERSION = 1
+MAX_TEXT_BYTES = 64 * 1024  #: what one event keeps of a message's text
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One authenticated message from a person.
+
+    reply_address: made by the room's inbound half and understood only by its outbound half.
+    reply_secret: the part of the address that is a secret (a session webhook); sealed on the wire.
+    created_ms: when the person sent it, by the platform's clock (0: not told).
+    """
+
+    platform: str
+    app_id: str
+    message_id: str
+    event_id: str
+    conversation_id: str
+    text: str
+    sender_id: str = ""
+    sender_name: str = ""
+    is_group: bool = False
+    created_ms: int = 0
+    reply_address: Mapping[str, str] = field(default_factory=dict)
+    reply_secret: str = ""
+
+    @property
+    def trace_id(self) -> str:
+        """The event's one name in records, logs and hints: the same for every redelivery of it."""
+        return digest(self.platform, self.app_id, self.message_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """An address check: `body` is the JSON object to answer with."""
+
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Authentic, but nothing for us to answer: 200, counted by `reason` (from a closed set)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of a reply, as long as the platform takes.
+
+    key: idempotency key, the same for every try of this part.
+    """
+
+    text: str
+    key: str
+    address: Mapping[str, str]
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way to reach the person.
+
+    idempotent_s: for how long after a send the platform drops a repeat with the same key (0: never).
+    """
+
+    name: str
+    needs_token: bool
+    idempotent_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A platform access token. `expires_in_s`: for how long from now it may be used."""
+
+    value: str
+    expires_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The platform took the part. `receipt` is its id for it, where it gives one."""
+
+    receipt: str = ""
+
+
+def digest(*names: str) -> str:
+    """24 hex digits naming a tuple of strings; 96 bits, so that a day's ids never collide."""
+    joined = "\x00".join(names).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(joined, digest_size=12).hexdigest()
+
+
+def cap_text(text: str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
+    """`text`, cut at a character border so that its UTF-8 form has at most `limit_bytes`."""
+    raw = text.encode("utf-8", "replace")
+    return text if len(raw) <= limit_bytes else raw[:limit_bytes].decode("utf-8", "ignore")

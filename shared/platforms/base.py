@@ -1,0 +1,51 @@
+"""What a platform room offers. Pure: no socket, no clock, no environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from shared.http_values import HttpRequest, HttpResponse, RawRequest
+from shared.messages import Challenge, Delivered, Event, Ignored, Part, Route, Token
+
+
+class Inbound(Protocol):
+    """The webhook half: made once per bot from its settings."""
+
+    def receive(self, request: RawRequest, *, now: float) -> Event | Challenge | Ignored:
+        """Verify, then parse. `now` is Unix time in seconds.
+
+        Raises:
+            AuthError: the caller did not prove to be the platform.
+            MalformedError: the body can't be read.
+        """
+
+
+class Outbound(Protocol):
+    """The sending half: made once per bot from its settings. Builds requests, reads answers."""
+
+    def routes(self, address: Mapping[str, str], secret: str, *, now: float) -> tuple[Route, ...]:
+        """The open ways to the person, best first; empty when there is none left."""
+
+    def parts(self, text: str) -> tuple[str, ...]:
+        """`text` made harmless (it can't mention anyone) and cut to what the platform takes."""
+
+    def reply_request(self, route: Route, part: Part, token: str) -> HttpRequest:
+        """The request that sends `part`. `token` is empty where the route needs none."""
+
+    def read_reply(self, route: Route, response: HttpResponse) -> Delivered:
+        """What became of the part.
+
+        Raises:
+            RateLimited, TransientError, OutcomeUnknown, TokenRejected, RouteExpired, PermanentError
+        """
+
+    def token_request(self) -> HttpRequest:
+        """The request for an access token."""
+
+    def read_token(self, response: HttpResponse) -> Token:
+        """The token in an answer, its time already shortened by the refresh margin.
+
+        Raises:
+            RateLimited, TransientError, PermanentError
+        """
