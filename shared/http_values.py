@@ -28,7 +28,9 @@ class HttpRequest:
     body: bytes = b""
 
     @classmethod
-    def post_json(cls, url: str, value: Any, headers: Mapping[str, str] | None = None) -> HttpRequest:
+    def post_json(
+        cls, url: str, value: Any, headers: Mapping[str, str] | None = None
+    ) -> HttpRequest:
         body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
         return cls("POST", url, {"Content-Type": JSON_UTF8, **(headers or {})}, body)
 
