@@ -1,22 +1,22 @@
 """The error tree. Every leaf says what happened; `workers.retry` decides what becomes of it.
 
 ClawdBotError
-├── ConfigError          settings are wrong: exit code 2, every problem named
-├── RequestRejected      a webhook call that is not let in
-│   ├── AuthError        401: signature, timestamp, token, robot or corp id
-│   └── MalformedError   400: authentic or not, it can't be read
-├── StateError           Redis
-│   ├── StateUnavailable could not record or answer in time: 503, try again
-│   └── ClaimLost        somebody else has claimed the lane's head: drop the work
-└── TaskError            a stage's attempt failed
-    ├── TransientError   may succeed later
-    │   ├── RateLimited       the other side asked for a wait
-    │   ├── NotSent           failed before a request byte went out: certainly not done
-    │   ├── OutcomeUnknown    request bytes went out, no answer came: perhaps done
-    │   ├── DeadlineExceeded  no progress within the deadline
-    │   └── TokenRejected     the platform refused our access token: fetch a new one
-    ├── RouteExpired     this way to the person is closed: take the next route
-    └── PermanentError   will never succeed: dead letter at once
+├── ConfigError               settings are wrong: exit code 2, every problem named
+├── RequestRejectedError      a webhook call that is not let in
+│   ├── AuthError             401: signature, timestamp, token, robot or corp id
+│   └── MalformedError        400: authentic or not, it can't be read
+├── StateError                Redis
+│   ├── StateUnavailableError could not record or answer in time: 503, try again
+│   └── ClaimLostError        somebody else has claimed the lane's head: drop the work
+└── TaskError                 a stage's attempt failed
+    ├── TransientError        may succeed later
+    │   ├── RateLimitedError    the other side asked for a wait
+    │   ├── NotSentError        failed before a request byte went out: certainly not done
+    │   ├── OutcomeUnknownError request bytes went out, no answer came: perhaps done
+    │   ├── DeadlineError       no progress within the deadline
+    │   └── TokenRejectedError  the platform refused our access token: fetch a new one
+    ├── RouteExpiredError     this way to the person is closed: take the next route
+    └── PermanentError        will never succeed: dead letter at once
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class ClawdBotError(Exception):
 
 
 class ConfigError(ClawdBotError):
-    """The settings can't be used. `problems` has one sentence per fault, each naming its setting."""
+    """The settings can't be used; `problems`: one sentence a fault, naming its setting."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         super().__init__("\n".join(problems))
 
 
-class RequestRejected(ClawdBotError):
+class RequestRejectedError(ClawdBotError):
     """A webhook call refused before anything was recorded. `reason` is from a closed set."""
 
     status = 400
@@ -44,13 +44,13 @@ class RequestRejected(ClawdBotError):
         super().__init__(reason)
 
 
-class AuthError(RequestRejected):
+class AuthError(RequestRejectedError):
     """The caller did not prove to be the platform, or the call is not for this bot."""
 
     status = 401
 
 
-class MalformedError(RequestRejected):
+class MalformedError(RequestRejectedError):
     """The body can't be read as what the platform sends."""
 
     status = 400
@@ -60,11 +60,11 @@ class StateError(ClawdBotError):
     """Redis could not do what was asked."""
 
 
-class StateUnavailable(StateError):
+class StateUnavailableError(StateError):
     """Redis did not answer in time, or refused to write."""
 
 
-class ClaimLost(StateError):
+class ClaimLostError(StateError):
     """Another worker holds the lane's head now; what this one did must not be recorded."""
 
 
@@ -89,27 +89,27 @@ class TransientError(TaskError):
         self.retry_after_s = retry_after_s
 
 
-class RateLimited(TransientError):
+class RateLimitedError(TransientError):
     """The other side wants us to slow down."""
 
 
-class NotSent(TransientError):
+class NotSentError(TransientError):
     """Failed before any request byte was sent."""
 
 
-class OutcomeUnknown(TransientError):
+class OutcomeUnknownError(TransientError):
     """The request may have been carried out, and nobody told us."""
 
 
-class DeadlineExceeded(TransientError):
+class DeadlineError(TransientError):
     """No progress within the deadline."""
 
 
-class TokenRejected(TransientError):
+class TokenRejectedError(TransientError):
     """The platform says that our access token is invalid or expired."""
 
 
-class RouteExpired(TaskError):
+class RouteExpiredError(TaskError):
     """The route (a session webhook) is closed for good; another may be open."""
 
 

@@ -1,11 +1,10 @@
-"""The values that travel: Event in, Reply out. Frozen, versioned, readable by the release before."""
+"""The values that travel: Event in, Reply out. Frozen, and versioned on the wire."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 WIRE_VERSION = 1
@@ -71,7 +70,7 @@ class Part:
 class Route:
     """One way to reach the person.
 
-    idempotent_s: for how long after a send the platform drops a repeat with the same key (0: never).
+    idempotent_s: how long the platform drops repeats with the same key (0: it never does).
     """
 
     name: str

@@ -37,7 +37,7 @@ class Outbound(Protocol):
         """What became of the part.
 
         Raises:
-            RateLimited, TransientError, OutcomeUnknown, TokenRejected, RouteExpired, PermanentError
+            RateLimitedError, TransientError, OutcomeUnknownError, TokenRejectedError, RouteExpiredError, PermanentError
         """
 
     def token_request(self) -> HttpRequest:
@@ -47,5 +47,5 @@ class Outbound(Protocol):
         """The token in an answer, its time already shortened by the refresh margin.
 
         Raises:
-            RateLimited, TransientError, PermanentError
+            RateLimitedError, TransientError, PermanentError
         """
