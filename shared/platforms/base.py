@@ -37,7 +37,8 @@ class Outbound(Protocol):
         """What became of the part.
 
         Raises:
-            RateLimitedError, TransientError, OutcomeUnknownError, TokenRejectedError, RouteExpiredError, PermanentError
+            RateLimitedError, TransientError, OutcomeUnknownError: see `shared.errors`
+            TokenRejectedError, RouteExpiredError, PermanentError: likewise
         """
 
     def token_request(self) -> HttpRequest:
