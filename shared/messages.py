@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 WIRE_VERSION = 1
@@ -37,6 +38,48 @@ class Event:
     def trace_id(self) -> str:
         """The event's one name in records, logs and hints: the same for every redelivery of it."""
         return digest(self.platform, self.app_id, self.message_id)
+
+    def to_wire(self, seal: Callable[[str], str]) -> str:
+        """JSON for the event's record: text capped, `reply_secret` sealed."""
+        value = {name: getattr(self, name) for name in _EVENT_FIELDS}
+        value["text"] = cap_text(self.text)
+        value["reply_address"] = dict(self.reply_address)
+        value["reply_secret"] = seal(self.reply_secret) if self.reply_secret else ""
+        return dump_json({"v": WIRE_VERSION, **value})
+
+    @classmethod
+    def from_wire(cls, wire: str, unseal: Callable[[str], str]) -> Event:
+        """The event again. Fields that a later release added are left aside."""
+        value = json.loads(wire)
+        value = {name: value[name] for name in _EVENT_FIELDS if name in value}
+        secret = value.get("reply_secret", "")
+        return cls(**{**value, "reply_secret": unseal(secret) if secret else ""})
+
+
+_EVENT_FIELDS = tuple(f.name for f in fields(Event))
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the person will read, already cut into parts that the platform takes, in order.
+
+    kind: "answer", or "notice" when the event finally failed.
+    """
+
+    parts: tuple[str, ...]
+    kind: str = "answer"
+
+    def to_wire(self) -> str:
+        return dump_json({"v": WIRE_VERSION, "parts": self.parts, "kind": self.kind})
+
+    @classmethod
+    def from_wire(cls, wire: str) -> Reply:
+        value = json.loads(wire)
+        return cls(tuple(value["parts"]), value["kind"])
+
+    def key(self, event_id: str, part: int) -> str:
+        """The idempotency key of one part: at most 50 characters, the same for every try."""
+        return f"{event_id}-{self.kind[0]}{part}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +140,12 @@ def digest(*names: str) -> str:
     """24 hex digits naming a tuple of strings; 96 bits, so that a day's ids never collide."""
     joined = "\x00".join(names).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(joined, digest_size=12).hexdigest()
+
+
+def dump_json(value: Any) -> str:
+    """Compact JSON that UTF-8 can carry (a lone surrogate becomes `?`)."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace").decode()
 
 
 def cap_text(text: str, limit_bytes: int = MAX_TEXT_BYTES) -> str:

@@ -1,0 +1,79 @@
+"""`python -m ingress`: serve until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+from aiohttp import web
+
+from ingress.app import build_app
+from shared import logs
+from shared.config import Settings, settings_or_exit
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # no wheel for this platform: asyncio's own loop does
+    from asyncio import new_event_loop
+
+IDLE_TIMEOUT_S = 30  #: also for a connection that never finishes its first header
+SHUTDOWN_TIMEOUT_S = 5
+
+logger = logging.getLogger(__name__)
+
+
+class OneLineErrors(logging.Filter):
+    """What a stranger's bytes do to aiohttp's parser is one line, not a traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        return True
+
+
+async def serve(settings: Settings) -> None:
+    """Run the gateway until told to stop; requests under way are finished."""
+    logging.getLogger("aiohttp.server").addFilter(OneLineErrors())
+    runner = web.AppRunner(
+        build_app(settings),
+        access_log=None,
+        keepalive_timeout=IDLE_TIMEOUT_S,
+        lingering_time=1.0,
+        auto_decompress=False,  # signatures are over raw bytes, and no bomb is unpacked
+        shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+        for warning in settings.warnings():
+            logger.warning("settings.warning", extra={"metadata": {"warning": warning}})
+        logger.info("ingress.started", extra={"metadata": {"port": settings.port}})
+        await _told_to_stop()
+    finally:
+        await runner.cleanup()
+
+
+async def _told_to_stop() -> None:
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    await stop.wait()
+
+
+def main() -> int:
+    """Exit code 0 after a clean stop, 1 when the port can't be used, 2 for wrong settings."""
+    settings = settings_or_exit()
+    logs.configure("ingress", level=settings.log.level, directory=settings.log.dir)
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(serve(settings))
+    except OSError as error:
+        sys.stderr.write(f"CLAWDBOT_PORT={settings.port}: {error.strerror or error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

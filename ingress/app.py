@@ -1,0 +1,78 @@
+"""Composition root of the ingress: settings in, a web application out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+import redis.asyncio
+from aiohttp import web
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+
+from ingress.bots import build_bots
+from ingress.health import Health
+from ingress.inbox import Inbox, Limits
+from ingress.memory import MemoryWatch
+from ingress.metrics import Metrics
+from ingress.webhook import Webhook
+from shared.config import Settings
+from shared.envelope import hint_templates
+
+MAX_BODY_BYTES = 1 << 20
+REDIS_CONNECTIONS = 8  #: accept uses one at a time; probes and the memory watch the others
+
+logger = logging.getLogger(__name__)
+
+
+def build_app(settings: Settings) -> web.Application:
+    """The routes of the gateway. Nothing is opened before the application starts."""
+    client = connect(settings)
+    metrics = Metrics()
+    memory = MemoryWatch(client)
+    bots = build_bots(settings)
+    limits = Limits(
+        qps=settings.security.qps,
+        queue_capacity=settings.async_processing.queue_capacity,
+        wait_replicas=settings.redis.wait_replicas,
+    )
+    webhook = Webhook(bots, Inbox(client, hint_templates(), limits), memory, metrics)
+    health = Health(client, list(bots.values()), metrics, memory, limits.queue_capacity)
+
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app.router.add_post("/{platform}/webhook", webhook.handle)
+    app.router.add_post("/{platform}/webhook/{bot}", webhook.handle)
+    app.router.add_get("/health", health.health)
+    app.router.add_get("/ready", health.ready)
+    app.router.add_get("/metrics", health.metrics)
+    app.cleanup_ctx.append(_lifespan(client, memory))
+    return app
+
+
+def connect(settings: Settings) -> redis.asyncio.Redis:
+    """A client whose calls end well within the 0.8 s that accept has."""
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        settings.redis.client_url,
+        max_connections=REDIS_CONNECTIONS,
+        timeout=0.5,
+        decode_responses=True,
+        socket_timeout=0.7,
+        socket_connect_timeout=0.5,
+        health_check_interval=30,
+        retry=Retry(ExponentialBackoff(cap=0.1, base=0.02), retries=3),
+    )
+    return redis.asyncio.Redis(connection_pool=pool)
+
+
+def _lifespan(client: redis.asyncio.Redis, memory: MemoryWatch):  # type: ignore[no-untyped-def]
+    async def run(_: web.Application) -> AsyncIterator[None]:
+        watch = asyncio.create_task(memory.run())
+        yield
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+        await client.aclose()
+
+    return run

@@ -1,0 +1,148 @@
+"""Recording events: one Lua call for all that wait at the same moment.
+
+There is no timer: an event that comes alone goes at once; those that arrive while a call is under
+way share the next one. A caller that gives up never cancels the call of the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from ingress.bots import IngressBot
+from shared.errors import StateUnavailableError
+from shared.messages import Event
+from shared.state import keys
+from shared.state.scripts import script
+
+Outcome = Literal["accepted", "duplicate", "rate_limited", "queue_full", "conversation_full"]
+
+DEADLINE_S = 0.8  #: over everything, the client's own repeats included
+MAX_BATCH_EVENTS = 256
+MAX_BATCH_BYTES = 1 << 20
+CONVERSATION_CAPACITY = 200  #: unfinished events of one conversation
+REPLICA_WAIT_MS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What accept refuses. qps 0: no limit. wait_replicas: how many must have the write."""
+
+    qps: int
+    queue_capacity: int
+    wait_replicas: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    keys: tuple[str, str, str, str]
+    trace_id: str
+    wire: str
+    answer: asyncio.Future[Outcome]
+
+
+class Inbox:
+    """Accepts events into Redis."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, templates: tuple[str, str], limits: Limits
+    ) -> None:
+        self._client = client
+        self._accept = client.register_script(script("accept"))
+        self._head = [
+            *templates,
+            "ingress",
+            limits.qps,
+            keys.QPS_PREFIX,
+            limits.queue_capacity,
+            CONVERSATION_CAPACITY,
+        ]
+        self._wait_replicas = limits.wait_replicas
+        self._waiting: deque[_Waiting] = deque()
+        self._sender: asyncio.Task[None] | None = None
+
+    async def accept(self, bot: IngressBot, event: Event) -> Outcome:
+        """Record `event`, unless it is a duplicate or a limit is reached.
+
+        Raises:
+            StateUnavailableError: Redis did not confirm within `DEADLINE_S`. The event may have
+                been recorded; sent again, it is then a duplicate.
+        """
+        waiting = _Waiting(
+            keys=_keys_of(bot, event),
+            trace_id=event.trace_id,
+            wire=bot.wire(event),
+            answer=asyncio.get_running_loop().create_future(),
+        )
+        self._waiting.append(waiting)
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send_all())
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                return await waiting.answer
+        except TimeoutError as error:
+            raise StateUnavailableError(f"Redis did not answer in {DEADLINE_S} s") from error
+
+    async def _send_all(self) -> None:
+        while batch := self._next_batch():
+            try:
+                async with asyncio.timeout(DEADLINE_S):
+                    answers = await self._send(batch)
+            except (RedisError, OSError, TimeoutError) as error:
+                _refuse(batch, error)
+                continue
+            for waiting, answer in zip(batch, answers, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(answer)
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size = 0
+        while self._waiting and len(batch) < MAX_BATCH_EVENTS and size < MAX_BATCH_BYTES:
+            waiting = self._waiting.popleft()
+            if not waiting.answer.done():  # its caller has not given up
+                batch.append(waiting)
+                size += len(waiting.wire)
+        return batch
+
+    async def _send(self, batch: list[_Waiting]) -> list[Outcome]:
+        names = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
+        args = list(self._head)
+        for waiting in batch:
+            names += waiting.keys
+            args += [waiting.trace_id, waiting.wire]
+        if not self._wait_replicas:
+            return list(await self._accept(keys=names, args=args))
+        return await self._send_and_wait(names, args)
+
+    async def _send_and_wait(self, names: list[str], args: list[Any]) -> list[Outcome]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            await self._accept(keys=names, args=args, client=pipe)
+            pipe.execute_command("WAIT", self._wait_replicas, REPLICA_WAIT_MS)
+            answers, replicas = await pipe.execute()
+        if replicas < self._wait_replicas:
+            raise TimeoutError(f"{replicas} of {self._wait_replicas} replicas have the write")
+        return list(answers)
+
+
+def _keys_of(bot: IngressBot, event: Event) -> tuple[str, str, str, str]:
+    has_own_event_id = event.event_id and event.event_id != event.message_id
+    return (
+        bot.keys.event(event.trace_id),
+        bot.keys.seen(event.event_id) if has_own_event_id else "",
+        bot.keys.inbox(event.conversation_id),
+        bot.keys.counts,
+    )
+
+
+def _refuse(batch: list[_Waiting], cause: BaseException) -> None:
+    for waiting in batch:
+        if not waiting.answer.done():
+            error = StateUnavailableError(f"Redis could not record: {type(cause).__name__}")
+            error.__cause__ = cause
+            waiting.answer.set_exception(error)

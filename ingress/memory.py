@@ -1,0 +1,41 @@
+"""Watches how full Redis is, so that accept refuses while there is still room to drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+FULL_RATIO = 0.8
+INTERVAL_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class MemoryWatch:
+    """`is_full`: more than `FULL_RATIO` of `maxmemory` is in use."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self.is_full = False
+
+    async def run(self) -> None:
+        """Look every second until cancelled; an outage of Redis leaves the last answer."""
+        while True:
+            try:
+                async with asyncio.timeout(INTERVAL_S):
+                    await self.look()
+            except (RedisError, OSError, TimeoutError):
+                logger.debug("memory.unknown")
+            await asyncio.sleep(INTERVAL_S)
+
+    async def look(self) -> None:
+        """One look."""
+        memory = await self._client.info("memory")
+        limit = int(memory["maxmemory"])
+        is_full = limit > 0 and int(memory["used_memory"]) >= FULL_RATIO * limit
+        if is_full != self.is_full:
+            logger.warning("memory.full" if is_full else "memory.has_room")
+        self.is_full = is_full

@@ -1,0 +1,125 @@
+"""Every Redis key, built here and nowhere else (`lua/_keys.lua` is its mirror for the scripts).
+
+A bot's keys begin with platform and app id, so two bots never meet. W = written by, R = read by;
+"scripts" are those of `lua/`.
+
+| key | type | TTL | what |
+|---|---|---|---|
+| `{bot}:event:{id}` | hash | none | an unfinished or dead event: wire form, reply, times |
+| the same | string | 24 h | after the end: fate and times in a line; what stays for deduplication |
+| `{bot}:seen:{digest}` | string | 24 h | an event id of the platform was accepted |
+| `{bot}:conv:{c}:inbox` | list | none | lane: events to process, oldest first |
+| `{bot}:conv:{c}:outbox` | list | none | lane: replies to push; `!id`: a dead event's notice |
+| `{lane}:state` | hash | none | the head's claim, lease, attempts, due time; hint sequence |
+| `{bot}:conv:{c}:history` | list | conversation.ttl_s | for the model: JSON `{role, content}` |
+| `{bot}:conv:{c}:noticed` | string | 60 s | a notice was queued: at most one a minute |
+| `{bot}:counts` | hash | none | accepted, answered, rejected, cancelled, dead, dropped, refusals |
+| `{bot}:dead` | zset | none | dead letters: event id by time of death |
+| `{bot}:token` | hash | expiry | platform access token: sealed value, version |
+| `{bot}:token:lock` | string | 10 s | one worker fetches a token |
+| `clawdbot:due` | zset | none | every unfinished lane, by the ms when somebody has to look |
+| `clawdbot:hints` | hash | none | per queue: last sequence number issued and claimed |
+| `clawdbot:qps:{second}` | string | 2 s | events accepted in this second |
+| `clawdbot:suspect` | string | 15 s | the one suspect whose turn it is: lane and claim |
+| `clawdbot:suspects` | zset | none | lanes whose suspect waits for its turn |
+| `clawdbot:sweeper` | string | 5 s | which worker sweeps |
+| `clawdbot:stopping:{owner}` | string | 1 h | was asked to stop: its lost claims don't count |
+| `clawdbot:workers` | hash | none | worker name: JSON `{queues, pool, seen_ms}` |
+| `clawdbot:workers:active` | hash | none | worker name: ms of its last claim, renewal or settling |
+| `clawdbot:probe` | string | 1 s | `/ready` proved that Redis takes writes |
+
+W accept: ingress. W events, lanes, counts, due, hints, suspects: scripts, called by ingress and
+workers. W tokens: workers. W workers: workers. R: all of them, the CLI and `/metrics`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from shared.messages import digest
+
+DUE = "clawdbot:due"
+HINTS = "clawdbot:hints"
+SUSPECT = "clawdbot:suspect"
+SUSPECTS = "clawdbot:suspects"
+SWEEPER = "clawdbot:sweeper"
+WORKERS = "clawdbot:workers"
+ACTIVE = "clawdbot:workers:active"
+PROBE = "clawdbot:probe"
+QPS_PREFIX = "clawdbot:qps:"
+STOPPING_PREFIX = "clawdbot:stopping:"
+
+FINISHED_TTL_S = 24 * 3600  #: Feishu repeats for 7 h 5 min 15 s; a day is comfortable
+
+# A lane's name stands inside JSON inside JSON, unescaped; "~" marks a digest.
+_PLAIN_CONVERSATION = re.compile(r"[A-Za-z0-9_.=+/@-]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class BotKeys:
+    """The keys of one bot: an app on one platform."""
+
+    platform: str
+    app_id: str
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.platform}:{self.app_id}"
+
+    @property
+    def counts(self) -> str:
+        return f"{self.prefix}:counts"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.prefix}:dead"
+
+    @property
+    def token(self) -> str:
+        return f"{self.prefix}:token"
+
+    def event(self, trace_id: str) -> str:
+        return f"{self.prefix}:event:{trace_id}"
+
+    def seen(self, event_id: str) -> str:
+        return f"{self.prefix}:seen:{digest(event_id)}"
+
+    def conversation(self, conversation_id: str) -> str:
+        plain = _PLAIN_CONVERSATION.fullmatch(conversation_id) is not None
+        return f"{self.prefix}:conv:{conversation_id if plain else '~' + digest(conversation_id)}"
+
+    def inbox(self, conversation_id: str) -> str:
+        return f"{self.conversation(conversation_id)}:inbox"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneKeys:
+    """The keys around one lane, from the lane's name alone (all that a hint carries)."""
+
+    lane: str
+
+    @property
+    def bot(self) -> BotKeys:
+        platform, app_id, _ = self.lane.split(":", 2)
+        return BotKeys(platform, app_id)
+
+    @property
+    def conversation(self) -> str:
+        return self.lane.rpartition(":")[0]
+
+    @property
+    def state(self) -> str:
+        return f"{self.lane}:state"
+
+    @property
+    def outbox(self) -> str:
+        return f"{self.conversation}:outbox"
+
+    @property
+    def history(self) -> str:
+        return f"{self.conversation}:history"
+
+    @property
+    def noticed(self) -> str:
+        return f"{self.conversation}:noticed"

@@ -1,0 +1,6 @@
+-- Mirror of shared/state/keys.py for keys that a script derives from a lane's name.
+local function state_of(lane) return lane .. ':state' end
+local function conversation_of(lane) return (lane:gsub(':%a+$', '')) end
+local function bot_of(lane) return lane:match('^[^:]+:[^:]+') end
+local function event_of(lane, id) return bot_of(lane) .. ':event:' .. id end
+local function queue_of(lane) return lane:sub(-7) == ':outbox' and 'push' or 'process' end

@@ -1,0 +1,86 @@
+-- One lane: a FIFO of event ids ('!id' is a notice) whose head has at most one live claim.
+--
+-- Every script that includes this takes first
+--   KEYS 1 due  2 hints  3 suspect  4 suspects  5 workers:active
+--   ARGV 1 template of a `process` hint  2 template of a `push` hint  3 caller (worker/pid)
+-- state (HASH, about the head only; gone when the lane is empty)
+--   claim, lease, owner, claimed   the live claim: random id, end in ms, who, since when
+--   last                           the claim that gave the head back for a retry
+--   tries, since, retry            attempts; ms of the first one; ms before which not to try
+--   losses, turn, own_losses       claims lost; 1: the claim is a suspect's turn; turns lost
+--   unsure                         ms of the first send whose outcome nobody knows
+--   hint, hints                    sequence number of the latest hint; how often it was repeated
+local DUE, HINTS, SUSPECT, SUSPECTS, ACTIVE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local TEMPLATE = { process = ARGV[1], push = ARGV[2] }
+local CALLER = ARGV[3]
+
+local HINT_GRACE_MS = 5000     -- a hint not claimed by then is looked after
+local HINT_GRACE_MAX_MS = 15000
+local RECHECK_MS = 10000       -- a hint that still waits in its queue is looked at again
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function text_of(ms) return string.format('%.0f', ms) end
+
+local function load_state(lane)
+  local flat, state = redis.call('HGETALL', state_of(lane)), {}
+  for i = 1, #flat, 2 do state[flat[i]] = flat[i + 1] end
+  return state
+end
+
+local function active(now) redis.call('HSET', ACTIVE, CALLER:match('^[^/]*'), text_of(now)) end
+
+-- Put one Celery message for the lane on its stage's queue.
+local function hint(lane, now, repeats)
+  local queue = queue_of(lane)
+  local head = redis.call('LINDEX', lane, 0)
+  local trace = head:gsub('^!', '')
+  local seq = redis.call('HINCRBY', HINTS, queue .. ':issued', 1)
+  local marks = { LANE = lane, SEQ = seq, TRACE = trace, ID = trace .. '.' .. seq, TAG = queue .. seq }
+  redis.call('LPUSH', queue, (TEMPLATE[queue]:gsub('%$(%u+)%$', marks)))
+  redis.call('HSET', state_of(lane), 'hint', seq, 'hints', repeats)
+  local grace = math.min(HINT_GRACE_MS * 2 ^ repeats, HINT_GRACE_MAX_MS)
+  redis.call('ZADD', DUE, text_of(now + grace), lane)
+end
+
+-- A suspect's turn ends: the next one may go.
+local function end_turn(lane, claim, now)
+  if redis.call('GET', SUSPECT) ~= lane .. ' ' .. claim then return end
+  redis.call('DEL', SUSPECT)
+  local next_lane = redis.call('ZPOPMIN', SUSPECTS)[1]
+  if next_lane and redis.call('EXISTS', next_lane) == 1 then hint(next_lane, now, 0) end
+end
+
+-- The head is done with: the lane goes on with the next one, or rests.
+local function advance(lane, now)
+  redis.call('LPOP', lane)
+  redis.call('DEL', state_of(lane))
+  redis.call('ZREM', SUSPECTS, lane)
+  if redis.call('EXISTS', lane) == 1 then hint(lane, now, 0) else redis.call('ZREM', DUE, lane) end
+end
+
+-- Append; a resting lane is woken.
+local function enqueue(lane, id, now)
+  if redis.call('RPUSH', lane, id) == 1 then hint(lane, now, 0) end
+end
+
+-- What stays of a finished event: deduplication and its times, in one short string.
+local function finish(event, fate, claim, now)
+  local f = redis.call('HMGET', event, 'accepted', 'written', 'process_tries', 'push_tries')
+  local accepted = tonumber(f[1]) or now
+  local written = f[2] and text_of(tonumber(f[2]) - accepted) or '-'
+  local line = table.concat({ fate, text_of(accepted), written, text_of(now - accepted),
+    f[3] or 0, f[4] or 0, claim }, ' ')
+  redis.call('DEL', event)
+  redis.call('SET', event, line, 'EX', 86400)
+end
+
+-- A line of the event's history: what went wrong, when; the newest 2 KiB stay.
+local function note(event, stage, tries, text, now)
+  local log = (redis.call('HGET', event, 'log') or '') ..
+    text_of(now) .. '\t' .. stage .. '\t' .. tries .. '\t' .. text .. '\n'
+  redis.call('HSET', event, 'log', log:sub(-2048))
+end

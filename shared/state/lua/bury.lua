@@ -1,0 +1,42 @@
+#!lua flags=allow-oom
+-- A head that finally failed becomes a dead letter; a notice may take its place in the outbox.
+--@include _keys
+--@include _lane
+-- KEYS 6 lane  7 event  8 counts  9 dead  10 noticed
+-- ARGV 4 claim id  5 head ('!id' for a notice)  6 why  7 notice (wire form, or '')
+--   8 ms within which a conversation gets at most one notice
+-- Returns 'ok' (also when repeated) or 'lost'.
+local lane, event, counts, dead, noticed = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local claim, head, why, notice = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local is_notice = head:sub(1, 1) == '!'
+local stage = queue_of(lane)
+local now = now_ms()
+if redis.call('HGET', state_of(lane), 'claim') ~= claim then
+  local by = redis.call('TYPE', event).ok == 'hash' and redis.call('HGET', event, 'buried_by')
+  return by == claim and 'ok' or 'lost'
+end
+
+active(now)
+note(event, stage, redis.call('HGET', state_of(lane), 'tries'), why, now)
+redis.call('HSET', event, 'buried_by', claim)
+end_turn(lane, claim, now)
+if is_notice then
+  redis.call('HDEL', event, 'notice', 'notice_part')
+  advance(lane, now)
+  return 'ok'
+end
+
+redis.call('HSET', event, 'dead', text_of(now), 'dead_stage', stage, 'dead_reason', why)
+redis.call('ZADD', dead, text_of(now), head)
+redis.call('HINCRBY', counts, 'dead', 1)
+local speaks = notice ~= '' and redis.call('SET', noticed, 1, 'NX', 'PX', ARGV[8])
+if speaks then redis.call('HSET', event, 'notice', notice) end
+if speaks and stage == 'push' then
+  redis.call('LSET', lane, 0, '!' .. head)
+  redis.call('DEL', state_of(lane))
+  hint(lane, now, 0)
+  return 'ok'
+end
+if speaks then enqueue(conversation_of(lane) .. ':outbox', '!' .. head, now) end
+advance(lane, now)
+return 'ok'

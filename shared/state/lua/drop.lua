@@ -1,0 +1,18 @@
+#!lua flags=allow-oom
+-- Forget dead letters.
+--@include _keys
+--@include _lane
+-- KEYS 6 counts  7 dead  8… events
+-- ARGV 4… event ids
+-- Returns how many were dropped.
+local now = now_ms()
+local dropped = 0
+for i = 8, #KEYS do
+  if redis.call('ZREM', KEYS[7], ARGV[i - 4]) == 1 then
+    finish(KEYS[i], 'dropped', '-', now)
+    redis.call('HINCRBY', KEYS[6], 'dead', -1)
+    redis.call('HINCRBY', KEYS[6], 'dropped', 1)
+    dropped = dropped + 1
+  end
+end
+return dropped

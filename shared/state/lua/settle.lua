@@ -1,0 +1,39 @@
+#!lua flags=allow-oom
+-- A part was delivered: go on with the next one, or finish the event.
+--@include _keys
+--@include _lane
+-- KEYS 6 outbox  7 event  8 counts
+-- ARGV 4 claim id  5 head ('!id' for a notice)  6 next part  7 number of parts
+-- Returns 'ok' (also when repeated) or 'lost'.
+local lane, event, counts = KEYS[6], KEYS[7], KEYS[8]
+local claim, head = ARGV[4], ARGV[5]
+local is_notice = head:sub(1, 1) == '!'
+local now = now_ms()
+
+local function was_settled()
+  if redis.call('TYPE', event).ok == 'string' then
+    return redis.call('GET', event):sub(-#claim) == claim
+  end
+  return redis.call('HGET', event, 'settled_by') == claim
+end
+
+if redis.call('HGET', state_of(lane), 'claim') ~= claim then
+  return was_settled() and 'ok' or 'lost'
+end
+active(now)
+end_turn(lane, claim, now)
+if tonumber(ARGV[6]) < tonumber(ARGV[7]) then
+  redis.call('HSET', event, is_notice and 'notice_part' or 'next_part', ARGV[6], 'settled_by', claim)
+  redis.call('DEL', state_of(lane))
+  hint(lane, now, 0)
+  return 'ok'
+end
+if is_notice then
+  redis.call('HDEL', event, 'notice', 'notice_part')
+  redis.call('HSET', event, 'settled_by', claim)
+else
+  finish(event, 'answered', claim, now)
+  redis.call('HINCRBY', counts, 'answered', 1)
+end
+advance(lane, now)
+return 'ok'

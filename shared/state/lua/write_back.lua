@@ -1,0 +1,29 @@
+#!lua flags=allow-oom
+-- Store the answer, remember the turn, hand the reply to the outbox, let the inbox go on.
+--@include _keys
+--@include _lane
+-- KEYS 6 inbox  7 outbox  8 event  9 history
+-- ARGV 4 claim id  5 event id  6 reply (wire form)  7 entries of history to keep
+--   8 history's TTL in s  9… entries to append
+-- Returns 'ok' (also when repeated) or 'lost' (another claim holds the head).
+local inbox, outbox, event, history = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local claim, id = ARGV[4], ARGV[5]
+local now = now_ms()
+local is_record = redis.call('TYPE', event).ok == 'hash'
+if is_record and redis.call('HGET', event, 'written_by') == claim then return 'ok' end
+if redis.call('HGET', state_of(inbox), 'claim') ~= claim then return 'lost' end
+
+active(now)
+redis.call('HSET', event, 'reply', ARGV[6], 'written', text_of(now), 'written_by', claim)
+local keep = tonumber(ARGV[7])
+for i = 9, #ARGV do redis.call('RPUSH', history, ARGV[i]) end
+if keep > 0 then
+  redis.call('LTRIM', history, -keep, -1)
+  redis.call('EXPIRE', history, ARGV[8])
+else
+  redis.call('DEL', history)
+end
+enqueue(outbox, id, now)
+end_turn(inbox, claim, now)
+advance(inbox, now)
+return 'ok'

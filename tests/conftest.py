@@ -1,0 +1,31 @@
+"""Fixtures that every kind of test may use: a real Redis, and clients that look into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.redis_server import RedisServer
+
+for _name in [name for name in os.environ if name.startswith(("CLAWDBOT_", "LOG_"))]:
+    del os.environ[_name]  # no test depends on the settings of the shell it runs in
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One server for the whole run, append-only file and all; tests start on an empty one."""
+    with RedisServer(Path(tmp_path_factory.mktemp("redis"))) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """A client on an empty database."""
+    client = redis_server.client()
+    client.flushall()
+    yield client
+    client.close()

@@ -1,0 +1,315 @@
+"""The scripts around a claim: one live claim, order, repeats without effect."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shared.errors import ClaimLostError
+from shared.messages import Reply
+from shared.state import keys
+from shared.state.keys import LaneKeys
+from tests.integration.lanes import BOT, Bench, event, inbox, outbox
+
+NOTICE = Reply(("sorry",), kind="notice")
+
+
+def test_only_one_worker_holds_a_lane(bench: Bench) -> None:
+    first = event()
+    bench.accept(first, event())
+
+    assert bench.claim(first).event_id == first.trace_id
+    assert bench.other_worker().claim(inbox(first), 1) is None
+
+
+def test_a_claim_brings_the_record_and_the_history(bench: Bench) -> None:
+    first = event(text="what?")
+    bench.accept(first)
+    bench.client.rpush(LaneKeys(inbox(first)).history, "1", "2", "3", "4", "5")
+
+    claim = bench.lanes.claim(inbox(first), 1, history_entries=4)
+
+    assert claim is not None
+    assert json.loads(claim.record["event"])["text"] == "what?"
+    assert claim.history == ["2", "3", "4", "5"]
+    assert claim.attempt == 1
+
+
+def test_an_empty_lane_gives_no_claim(bench: Bench) -> None:
+    assert bench.lanes.claim(inbox(event()), 1) is None
+
+
+def test_writing_back_hands_the_reply_on_and_the_inbox_goes_on(bench: Bench) -> None:
+    first, second = event(), event()
+    bench.accept(first, second)
+
+    bench.processed(first)
+
+    assert bench.client.lrange(outbox(first), 0, -1) == [first.trace_id]
+    assert bench.hints("push") == 1
+    assert bench.hints("process") == 2
+    assert bench.claim(second).event_id == second.trace_id
+
+
+def test_writing_back_twice_is_writing_back_once(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    claim = bench.claim(first)
+
+    for _ in range(3):
+        bench.lanes.write_back(claim, Reply(("a",)), ["q", "a"], keep=10, ttl_s=60)
+
+    assert bench.client.llen(outbox(first)) == 1
+    assert bench.client.lrange(claim.keys.history, 0, -1) == ["q", "a"]
+    assert bench.hints("push") == 1
+
+
+def test_the_history_keeps_the_newest_entries_and_expires(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    claim = bench.claim(first)
+    bench.client.rpush(claim.keys.history, "1", "2")
+
+    bench.lanes.write_back(claim, Reply(("a",)), ["3", "4"], keep=3, ttl_s=60)
+
+    assert bench.client.lrange(claim.keys.history, 0, -1) == ["2", "3", "4"]
+    assert 0 < bench.client.ttl(claim.keys.history) <= 60
+
+
+def test_a_lost_claim_writes_nothing(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    old = bench.claim(first)
+    bench.expire_lease(inbox(first))
+    new = bench.claim(first, bench.other_worker())
+
+    with pytest.raises(ClaimLostError):
+        bench.write_back(old)
+    with pytest.raises(ClaimLostError):
+        bench.lanes.retry(old, 1.0, "late")
+    with pytest.raises(ClaimLostError):
+        bench.lanes.bury(old, "late", None)
+
+    bench.write_back(new)
+    assert bench.client.llen(outbox(first)) == 1
+
+
+def test_a_worker_past_its_lease_may_still_write_back_if_nobody_claimed(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    claim = bench.claim(first)
+    bench.expire_lease(inbox(first))
+    bench.sweep()
+
+    bench.write_back(claim)
+
+    assert bench.client.llen(outbox(first)) == 1
+
+
+def test_settling_finishes_the_event_and_leaves_a_short_line(bench: Bench) -> None:
+    first = event(text="x" * 5000)
+    bench.accept(first)
+    bench.processed(first)
+    claim = bench.claim_reply(first)
+
+    for _ in range(3):
+        bench.lanes.settle(claim, next_part=1, parts=1)
+
+    line = bench.client.get(BOT.event(first.trace_id))
+    assert line.startswith("answered ")
+    assert len(line) < 80
+    assert bench.client.ttl(BOT.event(first.trace_id)) > 86_000
+    assert bench.counts() == {"accepted": 1, "answered": 1}
+    assert bench.client.zcard(keys.DUE) == 0
+    assert not bench.client.exists(outbox(first), LaneKeys(outbox(first)).state)
+
+
+def test_what_stays_of_a_finished_event_is_at_most_300_bytes(bench: Bench) -> None:
+    first = event(message_id="om_dc13264520392913993dd051dba21dcf", event_id="e" * 32)
+    bench.accept(first)
+    bench.processed(first)
+    bench.lanes.settle(bench.claim_reply(first), next_part=1, parts=1)
+
+    kept = bench.client.keys("*:event:*") + bench.client.keys("*:seen:*")
+
+    assert len(kept) == 2
+    assert sum(bench.client.memory_usage(key) for key in kept) <= 300
+
+
+def test_parts_are_settled_one_by_one(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    bench.processed(first, "one", "two")
+
+    one = bench.claim_reply(first)
+    bench.lanes.settle(one, next_part=1, parts=2)
+    bench.lanes.settle(one, next_part=1, parts=2)
+    two = bench.claim_reply(first)
+
+    assert two.record["next_part"] == "1"
+    assert two.attempt == 1
+    bench.lanes.settle(two, next_part=2, parts=2)
+    assert bench.counts()["answered"] == 1
+
+
+def test_a_retry_keeps_its_place_and_waits_for_its_time(bench: Bench) -> None:
+    first, second = event(), event()
+    bench.accept(first, second)
+    claim = bench.claim(first)
+
+    for _ in range(3):
+        bench.lanes.retry(claim, 30, "model:429")
+
+    assert bench.lanes.claim(inbox(first), 1) is None
+    bench.make_due(inbox(first))
+    again = bench.claim(first)
+    assert (again.event_id, again.attempt) == (first.trace_id, 2)
+    assert again.since_ms == claim.since_ms
+    assert again.record["log"].count("model:429") == 1
+
+
+def test_a_dead_letter_keeps_its_record_and_the_lane_goes_on(bench: Bench) -> None:
+    first, second = event(), event()
+    bench.accept(first, second)
+    claim = bench.claim(first)
+
+    for _ in range(3):
+        bench.lanes.bury(claim, "model:401", NOTICE)
+
+    assert bench.counts() == {"accepted": 2, "dead": 1}
+    record = bench.client.hgetall(BOT.event(first.trace_id))
+    assert (record["dead_stage"], record["dead_reason"]) == ("process", "model:401")
+    assert bench.client.lrange(outbox(first), 0, -1) == [f"!{first.trace_id}"]
+    assert bench.claim(second).event_id == second.trace_id
+
+
+def test_a_notice_takes_the_dead_replys_place(bench: Bench) -> None:
+    first, second = event(), event()
+    bench.accept(first, second)
+    bench.processed(first)
+    bench.processed(second)
+
+    bench.lanes.bury(bench.claim_reply(first), "feishu:230002", NOTICE)
+
+    assert bench.client.lrange(outbox(first), 0, -1) == [f"!{first.trace_id}", second.trace_id]
+    notice = bench.claim_reply(first)
+    assert (notice.is_notice, notice.attempt) == (True, 1)
+    bench.lanes.settle(notice, next_part=1, parts=1)
+    assert bench.counts() == {"accepted": 2, "dead": 1}
+    assert bench.claim_reply(second).event_id == second.trace_id
+
+
+def test_a_failed_notice_causes_no_notice(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    bench.lanes.bury(bench.claim(first), "model:401", NOTICE)
+
+    bench.lanes.bury(bench.claim_reply(first), "feishu:230002", None)
+
+    assert bench.counts() == {"accepted": 1, "dead": 1}
+    assert not bench.client.exists(outbox(first))
+    assert bench.client.hget(BOT.event(first.trace_id), "dead_reason") == "model:401"
+
+
+def test_a_conversation_gets_one_notice_a_minute(bench: Bench) -> None:
+    events = [event(), event(), event("oc_other")]
+    bench.accept(*events)
+
+    for each in events:
+        bench.lanes.bury(bench.claim(each), "model:401", NOTICE)
+
+    assert bench.client.llen(outbox(events[0])) == 1
+    assert bench.client.llen(outbox(events[2])) == 1
+
+
+def test_a_replay_joins_the_tail_and_is_answered(bench: Bench) -> None:
+    first, second = event(), event()
+    bench.accept(first, second)
+    bench.lanes.bury(bench.claim(first), "model:401", None)
+
+    assert bench.lanes.replay(BOT, first.trace_id)
+    assert not bench.lanes.replay(BOT, first.trace_id)
+
+    assert bench.client.lrange(inbox(first), 0, -1) == [second.trace_id, first.trace_id]
+    assert bench.counts() == {"accepted": 2, "dead": 0}
+
+
+def test_a_dead_push_is_replayed_without_the_model(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    bench.processed(first, "one", "two")
+    bench.lanes.settle(bench.claim_reply(first), next_part=1, parts=2)
+    bench.lanes.bury(bench.claim_reply(first), "feishu:230002", None)
+
+    bench.lanes.replay(BOT, first.trace_id)
+
+    claim = bench.claim_reply(first)
+    assert claim.record["next_part"] == "1"
+    assert not bench.client.exists(inbox(first))
+
+
+def test_replaying_what_was_delivered_does_nothing(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    bench.processed(first)
+    bench.lanes.settle(bench.claim_reply(first), next_part=1, parts=1)
+
+    assert not bench.lanes.replay(BOT, first.trace_id)
+    assert bench.counts() == {"accepted": 1, "answered": 1}
+
+
+def test_a_dropped_letter_is_counted_and_stays_a_duplicate(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    bench.lanes.bury(bench.claim(first), "model:401", NOTICE)
+
+    assert bench.lanes.drop(BOT, [first.trace_id, "unknown"]) == 1
+
+    assert bench.counts() == {"accepted": 1, "dead": 0, "dropped": 1}
+    assert bench.accept(first) == ["duplicate"]
+    # its notice has nothing to say any more: the lane rests
+    assert bench.lanes.claim(outbox(first), 1) is None
+    assert not bench.client.exists(outbox(first))
+
+
+def test_renewal_extends_live_claims_and_names_the_lost(bench: Bench) -> None:
+    first, second = event("a"), event("b")
+    bench.accept(first, second)
+    held, lost = bench.claim(first), bench.claim(second)
+    bench.expire_lease(inbox(second))
+    bench.claim(second, bench.other_worker())
+    before = bench.client.zscore(keys.DUE, inbox(first))
+    bench.client.zadd(keys.DUE, {inbox(first): 1})
+
+    assert bench.lanes.renew([held, lost]) == [True, False]
+    assert bench.client.zscore(keys.DUE, inbox(first)) >= before
+
+
+def test_a_claim_lost_in_the_outbox_makes_the_send_uncertain(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    bench.processed(first)
+    lost = bench.claim_reply(first)
+    assert lost.unsure_ms is None
+    bench.expire_lease(outbox(first))
+
+    again = bench.claim_reply(first, bench.other_worker())
+
+    assert again.unsure_ms == lost.now_ms
+    bench.lanes.retry(again, 0, "feishu:500")
+    assert bench.claim_reply(first).unsure_ms == lost.now_ms
+
+
+def test_an_unknown_outcome_is_remembered_and_a_known_one_is_not(bench: Bench) -> None:
+    first, second = event("a"), event("b")
+    bench.accept(first, second)
+    for each in (first, second):
+        bench.processed(each)
+
+    unknown = bench.claim_reply(first)
+    bench.lanes.retry(unknown, 0, "cut", unsure=True)
+    bench.lanes.retry(bench.claim_reply(second), 0, "feishu:500")
+
+    assert bench.claim_reply(first).unsure_ms == unknown.now_ms
+    assert bench.claim_reply(second).unsure_ms is None

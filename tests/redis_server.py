@@ -1,0 +1,83 @@
+"""A real Redis for tests, on a free loopback port, that can be killed and started again."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+
+import redis
+
+from compose.local.redis_server import find_server
+
+START_TIMEOUT_S = 20
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class RedisServer:
+    """`redis-server` with `appendfsync always`, as production has it."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url, decode_responses=True)
+
+    def __enter__(self) -> RedisServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop(signal.SIGKILL)
+
+    def start(self) -> None:
+        """Start on the same port and data as before, and wait until it answers."""
+        command = [
+            *(str(find_server()), "--bind", "127.0.0.1", "--port", str(self.port)),
+            *("--dir", str(self.directory), "--save", "", "--appendonly", "yes"),
+            *("--appendfsync", "always", "--maxmemory-policy", "noeviction"),
+            *self._options,
+        ]
+        with (self.directory / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        with self.client() as client:
+            while time.monotonic() < deadline:
+                try:
+                    client.ping()
+                    return
+                except redis.RedisError:
+                    time.sleep(0.02)
+        raise AssertionError("redis-server did not answer")
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server's process."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the server by a signal and wait for its end."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(START_TIMEOUT_S)

@@ -1,0 +1,119 @@
+"""Composition root of the workers: `app` is what `celery -A workers …` runs."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery, signals
+from kombu import Queue
+
+from shared import logs
+from shared.config import Settings, settings_or_exit
+from shared.envelope import PROCESS, PUSH, QUEUES, hint_templates
+from shared.state.keys import BotKeys
+from workers.runtime import Runtime, connect
+from workers.store import Lanes
+from workers.supervision import Duties, describe_worker, supervision_step
+
+SOFT_LIMIT_MARGIN_S = 1  #: Celery's limits stand behind the deadlines that tasks keep themselves
+HARD_LIMIT_MARGIN_S = 3
+
+
+class WorkerProcess:
+    """This process's settings and name, and its `Runtime`, made anew after a fork."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.owner = f"celery@{os.getpid()}/{os.getpid()}"
+        self.concurrency = settings.async_processing.thread_pool_size
+        self._runtime: Runtime | None = None
+
+    def name_worker(self, name: str, concurrency: int) -> None:
+        """Remember who we are; called in the main process, before the pool forks."""
+        self.owner = f"{name}/{os.getpid()}"
+        self.concurrency = concurrency
+
+    @property
+    def runtime(self) -> Runtime:
+        """The stages of this very process."""
+        if self._runtime is None or self._runtime.pid != os.getpid():
+            self._runtime = Runtime(self.settings, self.owner, self.concurrency)
+        return self._runtime
+
+
+def make_app(settings: Settings) -> Celery:
+    """The Celery app: the lanes are the truth, so its messages are acknowledged at once."""
+    app = Celery("workers", include=["workers.tasks"])
+    app.conf.update(
+        broker_url=settings.redis.broker_url,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # Measured twice as fast and sturdier than late acks; a lost hint is repeated from Redis.
+        broker_transport_options={
+            "ack_emulation": False,
+            "socket_timeout": 10,
+            "socket_connect_timeout": settings.redis.socket_timeout_s,
+            "health_check_interval": 30,
+        },
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_queues=[Queue(name, routing_key=name) for name in QUEUES],
+        task_default_queue=PROCESS,
+        task_routes={name: {"queue": name} for name in QUEUES},
+        task_annotations={
+            PROCESS: _limits(settings.answer_timeout_s),
+            PUSH: _limits(settings.task_timeout_s),
+        },
+        worker_concurrency=settings.async_processing.thread_pool_size,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_send_task_events=False,
+    )
+    return app
+
+
+def _limits(timeout_s: float) -> dict[str, float]:
+    return {
+        "soft_time_limit": timeout_s + SOFT_LIMIT_MARGIN_S,
+        "time_limit": timeout_s + HARD_LIMIT_MARGIN_S,
+    }
+
+
+worker_process = WorkerProcess(settings_or_exit())
+app = make_app(worker_process.settings)
+
+
+@app.steps["worker"].add
+@supervision_step
+def _duties(worker: Any) -> Duties:
+    settings = worker_process.settings
+    client = connect(settings, max_connections=2)
+    return Duties(
+        client,
+        Lanes(client, owner=worker_process.owner, templates=hint_templates()),
+        worker=worker.hostname,
+        facts=describe_worker(worker),
+        bots=[BotKeys(bot.platform, bot.app_id) for bot in settings.all_bots()],
+        retention_days=settings.dead_letters.retention_days,
+    )
+
+
+@signals.setup_logging.connect
+def _configure_logs(**_: Any) -> None:
+    log = worker_process.settings.log
+    logs.configure("worker", level=log.level, directory=log.dir)
+
+
+@signals.celeryd_after_setup.connect
+def _name_worker(sender: str, instance: Any, **_: Any) -> None:
+    worker_process.name_worker(sender, instance.concurrency or 1)
+
+
+@signals.worker_shutting_down.connect
+def _mark_stopping(**_: Any) -> None:
+    client = connect(worker_process.settings, max_connections=1)
+    Lanes(client, owner=worker_process.owner, templates=("", "")).mark_stopping()

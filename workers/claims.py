@@ -1,0 +1,66 @@
+"""Keeps the claims of this process alive: one batched renewal every few seconds."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.exceptions import RedisError
+
+from workers.store import Claim, Lanes
+
+RENEW_INTERVAL_S = 5.0  #: a third of the lease: two renewals may fail
+
+logger = logging.getLogger(__name__)
+
+
+class ClaimKeeper:
+    """Renews what is held, and nothing longer than its own time limit.
+
+    A claim that is not renewed any more ends by itself, so a hung task can't hold a lane for ever.
+    Made once per process, after the fork; the thread starts with the first claim.
+    """
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._held: dict[str, tuple[Claim, float]] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def holding(self, claim: Claim, limit_s: float) -> Iterator[None]:
+        """Renew `claim` while the block runs, for at most `limit_s` seconds."""
+        with self._lock:
+            self._held[claim.id] = (claim, time.monotonic() + limit_s)
+            self._start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.pop(claim.id, None)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="claims", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(RENEW_INTERVAL_S)
+            try:
+                self.renew_all(time.monotonic())
+            except RedisError as error:
+                logger.warning("claims.renewal_failed", extra={"metadata": {"error": repr(error)}})
+
+    def renew_all(self, now: float) -> None:
+        """One renewal of everything held whose limit is not reached at `now` (monotonic)."""
+        with self._lock:
+            due = [claim for claim, limit in self._held.values() if limit > now]
+        if not due:
+            return
+        for claim, held in zip(due, self._lanes.renew(due), strict=True):
+            if not held:
+                logger.warning("claim.gone", extra={"metadata": {"lane": claim.lane}})

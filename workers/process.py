@@ -1,0 +1,73 @@
+"""Stage one: event → prompt → model → reply, written back before anything is pushed."""
+
+from __future__ import annotations
+
+import logging
+
+from shared.config import Settings
+from shared.errors import TransientError
+from shared.messages import Reply
+from workers import notices
+from workers.bots import Bots
+from workers.conversation import prompt, remember
+from workers.deadline import Deadline
+from workers.model import Answer, Model
+from workers.store import Claim, Lanes
+
+logger = logging.getLogger(__name__)
+
+
+class Process:
+    """Answers one event."""
+
+    def __init__(self, settings: Settings, lanes: Lanes, bots: Bots, model: Model) -> None:
+        self._settings = settings
+        self._lanes = lanes
+        self._bots = bots
+        self._model = model
+
+    @property
+    def history_entries(self) -> int:
+        """How many entries of history a claim should bring along: two a turn."""
+        return 2 * self._settings.conversation.turns
+
+    def work(self, claim: Claim) -> None:
+        """Ask the model and write the reply back.
+
+        Raises:
+            TaskError: the attempt failed.
+            ClaimLostError: somebody else has the head now; nothing was written.
+        """
+        bot = self._bots.of(claim)
+        event = bot.event(claim.record)
+        messages = prompt(self._settings.model.system_prompt, claim.history, event.text)
+        answer = self._model.answer(messages, self._deadline(), event.trace_id)
+        text = answer.text + (notices.cut_mark(event.text) if answer.cut else "")
+        parts = bot.outbound.parts(text)
+        if not parts:
+            raise TransientError("model:empty", "the answer had no visible text")
+        self._write_back(claim, Reply(parts), event.text, answer)
+
+    def notice(self, claim: Claim) -> Reply | None:
+        """What the person reads when the event finally failed."""
+        event = self._bots.of(claim).event(claim.record)
+        return notices.failed(event.text, event.trace_id)
+
+    def _deadline(self) -> Deadline:
+        return Deadline(
+            total_s=self._settings.answer_timeout_s, stall_s=self._settings.task_timeout_s
+        )
+
+    def _write_back(self, claim: Claim, reply: Reply, text: str, answer: Answer) -> None:
+        memory = self._settings.conversation
+        turns, keep = remember(
+            claim.history, text, answer.text, turns=memory.turns, max_bytes=memory.max_bytes
+        )
+        self._lanes.write_back(claim, reply, turns, keep=keep, ttl_s=memory.ttl_s)
+        metadata = {
+            "attempt": claim.attempt,
+            "parts": len(reply.parts),
+            "finish_reason": answer.finish_reason,
+            "completion_tokens": answer.completion_tokens,
+        }
+        logger.info("reply.written", extra={"metadata": metadata})

@@ -1,0 +1,137 @@
+"""Stage two: reply → route → platform, one part at a time, each settled on its own."""
+
+from __future__ import annotations
+
+import logging
+
+from shared.config import Settings
+from shared.errors import (
+    OutcomeUnknownError,
+    PermanentError,
+    RouteExpiredError,
+    TokenRejectedError,
+    TransientError,
+)
+from shared.messages import Delivered, Event, Part, Reply, Route, Token
+from workers import notices
+from workers.bots import Bots, WorkerBot
+from workers.client import HttpClient
+from workers.deadline import Deadline
+from workers.store import Claim, Lanes
+
+SETTLE_MARGIN_S = 0.5  #: what a push leaves of `task_timeout_s` for recording its outcome
+KEY_MARGIN_S = 300  #: an idempotency key is trusted for this much less than the platform says
+
+logger = logging.getLogger(__name__)
+
+
+class Push:
+    """Delivers the next part of a reply or notice."""
+
+    def __init__(self, settings: Settings, lanes: Lanes, bots: Bots, client: HttpClient) -> None:
+        self._budget_s = settings.task_timeout_s - SETTLE_MARGIN_S
+        self._lanes = lanes
+        self._bots = bots
+        self._client = client
+
+    def work(self, claim: Claim) -> None:
+        """Send one part within one deadline (token, fallback and POST together) and settle it.
+
+        Raises:
+            TaskError: the attempt failed.
+            ClaimLostError: somebody else has the head now.
+        """
+        bot = self._bots.of(claim)
+        event = bot.event(claim.record)
+        reply, index = _next_part(claim)
+        part = Part(
+            reply.parts[index],
+            reply.key(event.trace_id, index),
+            event.reply_address,
+            event.reply_secret,
+        )
+        route, delivered = self._deliver(claim, bot, event, part)
+        self._lanes.settle(claim, next_part=index + 1, parts=len(reply.parts))
+        metadata = {
+            "attempt": claim.attempt,
+            "kind": reply.kind,
+            "part": index + 1,
+            "parts": len(reply.parts),
+            "route": route.name,
+            "receipt": delivered.receipt,
+        }
+        logger.info("delivery.settled", extra={"metadata": metadata})
+
+    def notice(self, claim: Claim) -> Reply | None:
+        """What the person reads when the answer did not get through."""
+        event = self._bots.of(claim).event(claim.record)
+        return notices.undelivered(event.text, event.trace_id)
+
+    def _deliver(
+        self, claim: Claim, bot: WorkerBot, event: Event, part: Part
+    ) -> tuple[Route, Delivered]:
+        deadline = Deadline(total_s=self._budget_s)
+        now = claim.now_ms / 1000
+        for route in bot.outbound.routes(event.reply_address, event.reply_secret, now=now):
+            self._check_unsure(claim, bot, route)
+            try:
+                return route, self._send(bot, route, part, deadline)
+            except RouteExpiredError as error:
+                metadata = {"route": route.name, "code": error.code}
+                logger.info("route.expired", extra={"metadata": metadata})
+            except OutcomeUnknownError as error:
+                if not route.idempotent_s and bot.settings.uncertain_send == "hold":
+                    raise _held(route) from error
+                raise
+        raise PermanentError("push:no_route", "no way to this conversation is open any more")
+
+    def _check_unsure(self, claim: Claim, bot: WorkerBot, route: Route) -> None:
+        if claim.unsure_ms is None:
+            return
+        trusted_ms = (route.idempotent_s - KEY_MARGIN_S) * 1000
+        if claim.now_ms - claim.unsure_ms < trusted_ms:
+            return
+        self._lanes.count(bot.keys, "uncertain")
+        if bot.settings.uncertain_send == "hold":
+            raise _held(route)
+        logger.warning("delivery.repeated_uncertain", extra={"metadata": {"route": route.name}})
+
+    def _send(self, bot: WorkerBot, route: Route, part: Part, deadline: Deadline) -> Delivered:
+        if not route.needs_token:
+            response = self._client.send(bot.outbound.reply_request(route, part, ""), deadline)
+            return bot.outbound.read_reply(route, response)
+        try:
+            return self._send_with_token(bot, route, part, deadline)
+        except TokenRejectedError:
+            return self._send_with_token(bot, route, part, deadline)
+
+    def _send_with_token(
+        self, bot: WorkerBot, route: Route, part: Part, deadline: Deadline
+    ) -> Delivered:
+        token = bot.token(lambda: self._fetch_token(bot, deadline), deadline.remaining)
+        request = bot.outbound.reply_request(route, part, token.value)
+        try:
+            return bot.outbound.read_reply(route, self._client.send(request, deadline))
+        except TokenRejectedError:
+            bot.tokens.drop(token)
+            raise
+
+    def _fetch_token(self, bot: WorkerBot, deadline: Deadline) -> Token:
+        try:
+            return bot.outbound.read_token(
+                self._client.send(bot.outbound.token_request(), deadline)
+            )
+        except OutcomeUnknownError as error:  # nothing was sent to a person
+            raise TransientError(f"token:{error.code}", error.detail) from error
+
+
+def _next_part(claim: Claim) -> tuple[Reply, int]:
+    wire, part = ("notice", "notice_part") if claim.is_notice else ("reply", "next_part")
+    return Reply.from_wire(claim.record[wire]), int(claim.record.get(part, 0))
+
+
+def _held(route: Route) -> PermanentError:
+    return PermanentError(
+        "uncertain_send",
+        f"a send by {route.name} may have arrived; uncertain_send=hold leaves it to a person",
+    )

@@ -1,0 +1,88 @@
+"""What one worker process is made of. Built on the first task, after any fork."""
+
+from __future__ import annotations
+
+import os
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry as RedisRetry
+
+from shared.config import RetrySettings, Settings
+from shared.envelope import PROCESS, PUSH, hint_templates
+from workers.bots import Bots
+from workers.claims import ClaimKeeper
+from workers.client import HttpClient
+from workers.model import Model
+from workers.process import Process
+from workers.push import Push
+from workers.retry import Policy
+from workers.stage import Stage
+from workers.store import Lanes
+
+RENEWAL_GRACE_S = 3  #: a claim is renewed this long past its deadline: the hard limit's place
+
+
+class Runtime:
+    """The stages of this process and what they share."""
+
+    def __init__(self, settings: Settings, owner: str, concurrency: int) -> None:
+        self.pid = os.getpid()
+        self.redis = connect(settings, max_connections=concurrency + 4)
+        self.lanes = Lanes(self.redis, owner=owner, templates=hint_templates())
+        keeper = ClaimKeeper(self.lanes)
+        client = HttpClient(concurrency=concurrency)
+        bots = Bots(settings, self.redis)
+        process = Process(settings, self.lanes, bots, _model(settings, client))
+        push = Push(settings, self.lanes, bots, client)
+        self.process = Stage(
+            name=PROCESS,
+            lanes=self.lanes,
+            keeper=keeper,
+            policy=_policy(settings.retry, settings.retry.process_limit_s),
+            limit_s=settings.answer_timeout_s + RENEWAL_GRACE_S,
+            work=process.work,
+            notice=process.notice,
+        )
+        self.push = Stage(
+            name=PUSH,
+            lanes=self.lanes,
+            keeper=keeper,
+            policy=_policy(settings.retry, settings.retry.push_limit_s),
+            limit_s=settings.task_timeout_s + RENEWAL_GRACE_S,
+            work=push.work,
+            notice=push.notice,
+        )
+        self.history_entries = process.history_entries
+
+
+def connect(settings: Settings, *, max_connections: int) -> redis.Redis:
+    """A client that never waits for ever, and repeats what a short outage cut."""
+    pool = redis.BlockingConnectionPool.from_url(
+        settings.redis.client_url,
+        max_connections=max_connections,
+        timeout=5,
+        decode_responses=True,
+        socket_timeout=settings.redis.socket_timeout_s,
+        socket_connect_timeout=settings.redis.socket_timeout_s,
+        health_check_interval=30,
+        retry=RedisRetry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def _policy(retry: RetrySettings, limit_s: float) -> Policy:
+    return Policy(limit_s=limit_s, base_s=retry.base_s, cap_s=retry.cap_s)
+
+
+def _model(settings: Settings, client: HttpClient) -> Model:
+    key = settings.service.auth.ak_secret
+    return Model(
+        client,
+        endpoint=settings.service.auth.endpoint or "",
+        key=key[0].get_secret_value() if key else "",
+        name=settings.model.name,
+        stream=settings.model.stream,
+        temperature=settings.model.temperature,
+        max_tokens=settings.model.max_tokens,
+    )

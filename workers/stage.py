@@ -1,0 +1,90 @@
+"""The frame around every attempt: claim held, errors given their fate, nothing swallowed."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from celery.exceptions import SoftTimeLimitExceeded
+from redis.exceptions import RedisError
+
+from shared.errors import ClaimLostError, OutcomeUnknownError, PermanentError, TaskError
+from shared.logs import bind_trace
+from shared.messages import Reply
+from workers.claims import ClaimKeeper
+from workers.retry import Policy, Retry, decide, describe
+from workers.store import Claim, Lanes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What `process` and `push` have in common.
+
+    limit_s: the longest an attempt may take; its claim is renewed no longer than that.
+    work: does the attempt and records its success.
+    notice: what to tell the person when the head finally fails.
+    """
+
+    name: str
+    lanes: Lanes
+    keeper: ClaimKeeper
+    policy: Policy
+    limit_s: float
+    work: Callable[[Claim], None]
+    notice: Callable[[Claim], Reply | None]
+
+    def run(self, lane: str, seq: int, *, history_entries: int = 0) -> None:
+        """Work on the lane's head, if it is free and due."""
+        claim = self.lanes.claim(lane, seq, history_entries=history_entries)
+        if claim is None:
+            return
+        started = time.monotonic()
+        with bind_trace(claim.event_id), self.keeper.holding(claim, self.limit_s):
+            try:
+                self._attempt(claim, started)
+            except ClaimLostError:
+                logger.warning("claim.lost", extra={"metadata": {"stage": self.name}})
+            except RedisError as error:
+                # The lease ends by itself and the sweeper brings the lane back.
+                metadata = {"stage": self.name, "error": repr(error)}
+                logger.error("claim.unsettled", extra={"metadata": metadata})
+
+    def _attempt(self, claim: Claim, started: float) -> None:
+        try:
+            if claim.is_poison:
+                raise PermanentError("poison", "its process died each time it was worked on")
+            self.work(claim)
+        except (ClaimLostError, RedisError):
+            raise
+        except SoftTimeLimitExceeded:
+            self._fail(claim, OutcomeUnknownError("celery:soft_time_limit"), started)
+        except Exception as error:
+            self._fail(claim, error, started)
+
+    def _fail(self, claim: Claim, error: Exception, started: float) -> None:
+        now = claim.now_ms / 1000 + time.monotonic() - started
+        since = claim.since_ms / 1000
+        fate = decide(error, claim.attempt, now, since=since, policy=self.policy, rng=random.random)
+        self._log(claim, error, fate)
+        if isinstance(fate, Retry):
+            unsure = isinstance(error, OutcomeUnknownError)
+            self.lanes.retry(claim, fate.at - now, describe(error), unsure=unsure)
+        else:
+            self.lanes.bury(claim, fate.reason, None if claim.is_notice else self.notice(claim))
+
+    def _log(self, claim: Claim, error: Exception, fate: object) -> None:
+        metadata = {
+            "stage": self.name,
+            "attempt": claim.attempt,
+            "error": describe(error),
+            "fate": "retry" if isinstance(fate, Retry) else "dead",
+        }
+        if not isinstance(error, TaskError):  # our bug: say where, without the error's own text
+            metadata["stack"] = "".join(traceback.format_tb(error.__traceback__))
+        logger.warning("attempt.failed", extra={"metadata": metadata})

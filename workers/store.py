@@ -1,0 +1,176 @@
+"""Lanes as the workers see them: every call is one Lua script, safe to send twice.
+
+Scripts get `KEYS` and `ARGV` as `lua/_lane.lua` lays down. Times are Redis's own, in ms.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from shared.errors import ClaimLostError
+from shared.messages import Reply
+from shared.state import keys
+from shared.state.keys import BotKeys, LaneKeys
+from shared.state.scripts import script
+
+LEASE_MS = 15_000
+NOTICE_INTERVAL_MS = 60_000  #: a conversation gets at most one notice in this time
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One worker's right to a lane's head.
+
+    head: event id; with a leading `!` it stands for a notice about that (dead) event.
+    attempt: from 1. since_ms: first attempt in this stage. now_ms: Redis's time at the claim.
+    unsure_ms: first send whose outcome nobody knows (None: every earlier send is accounted for).
+    is_poison: three processes died on this head in its own turn; don't run it, bury it.
+    record: the event's hash. history: JSON turns, oldest first (inboxes only).
+    """
+
+    id: str
+    lane: str
+    head: str
+    attempt: int
+    since_ms: int
+    now_ms: int
+    unsure_ms: int | None
+    is_poison: bool
+    record: Mapping[str, str]
+    history: Sequence[str]
+
+    @property
+    def keys(self) -> LaneKeys:
+        return LaneKeys(self.lane)
+
+    @property
+    def event_id(self) -> str:
+        return self.head.removeprefix("!")
+
+    @property
+    def is_notice(self) -> bool:
+        return self.head.startswith("!")
+
+    @property
+    def event_key(self) -> str:
+        return self.keys.bot.event(self.event_id)
+
+
+class Lanes:
+    """The scripts of one process. `owner`: `<worker's name>/<pid of its main process>`."""
+
+    def __init__(self, client: redis.Redis, *, owner: str, templates: tuple[str, str]) -> None:
+        self._client = client
+        self._owner = owner
+        self._templates = templates
+        self._scripts: dict[str, Any] = {}
+
+    def claim(self, lane: str, seq: int, *, history_entries: int = 0) -> Claim | None:
+        """The lane's head, ours for the lease; None when there is nothing to do here now."""
+        claim_id = secrets.token_urlsafe(9)
+        answer = self._run(
+            "claim",
+            [lane, LaneKeys(lane).history],
+            [claim_id, seq, LEASE_MS, history_entries, keys.STOPPING_PREFIX],
+        )
+        if answer[0] != "claimed":
+            return None
+        _, head, tries, since, unsure, poison, now, flat, history = answer
+        return Claim(
+            id=claim_id,
+            lane=lane,
+            head=head,
+            attempt=int(tries),
+            since_ms=int(since),
+            now_ms=int(now),
+            unsure_ms=int(unsure) if unsure else None,
+            is_poison=bool(poison),
+            record=dict(zip(flat[::2], flat[1::2], strict=True)),
+            history=history,
+        )
+
+    def renew(self, claims: Sequence[Claim]) -> list[bool]:
+        """Extend the leases, in one call; False where the claim is gone."""
+        answer = self._run("renew", [c.lane for c in claims], [LEASE_MS, *(c.id for c in claims)])
+        return [held == 1 for held in answer]
+
+    def write_back(
+        self, claim: Claim, reply: Reply, turns: Sequence[str], *, keep: int, ttl_s: int
+    ) -> None:
+        """Store the reply and hand it to the outbox; remember `turns`, keeping `keep` entries.
+
+        Raises:
+            ClaimLostError: somebody else claimed the head; nothing was written.
+        """
+        names = [claim.lane, claim.keys.outbox, claim.event_key, claim.keys.history]
+        args = [claim.id, claim.event_id, reply.to_wire(), keep, ttl_s, *turns]
+        self._checked("write_back", names, args)
+
+    def settle(self, claim: Claim, *, next_part: int, parts: int) -> None:
+        """Record a delivered part; the last one finishes the event.
+
+        Raises:
+            ClaimLostError: as for `write_back`.
+        """
+        names = [claim.lane, claim.event_key, claim.keys.bot.counts]
+        self._checked("settle", names, [claim.id, claim.head, next_part, parts])
+
+    def retry(self, claim: Claim, wait_s: float, why: str, *, unsure: bool = False) -> None:
+        """Give the head back, to be tried again after `wait_s`. It keeps its place.
+
+        Raises:
+            ClaimLostError: as for `write_back`.
+        """
+        args = [claim.id, max(0, int(wait_s * 1000)), why, int(unsure)]
+        self._checked("retry", [claim.lane, claim.event_key], args)
+
+    def bury(self, claim: Claim, why: str, notice: Reply | None) -> None:
+        """Make the head a dead letter, and queue `notice` unless one went out a minute ago.
+
+        Raises:
+            ClaimLostError: as for `write_back`.
+        """
+        bot = claim.keys.bot
+        names = [claim.lane, claim.event_key, bot.counts, bot.dead, claim.keys.noticed]
+        wire = notice.to_wire() if notice else ""
+        self._checked("bury", names, [claim.id, claim.head, why, wire, NOTICE_INTERVAL_MS])
+
+    def sweep(self, *, lease_ms: int, limit: int) -> tuple[int, int] | None:
+        """Look at due lanes: (looked at, hints repeated); None while another worker sweeps."""
+        answer = self._run("sweep", [keys.SWEEPER], [lease_ms, limit])
+        return None if answer[0] < 0 else (answer[0], answer[1])
+
+    def replay(self, bot: BotKeys, event_id: str) -> bool:
+        """Put a dead letter at its lane's tail again; False if it is none."""
+        names = [bot.event(event_id), bot.counts, bot.dead]
+        return bool(self._run("replay", names, [event_id]) == "ok")
+
+    def drop(self, bot: BotKeys, event_ids: Sequence[str]) -> int:
+        """Forget dead letters; how many there were."""
+        names = [bot.counts, bot.dead, *(bot.event(i) for i in event_ids)]
+        return int(self._run("drop", names, event_ids))
+
+    def count(self, bot: BotKeys, what: str) -> None:
+        """Add one to a counter that is not part of the conservation equation."""
+        self._client.hincrby(bot.counts, what, 1)
+
+    def mark_stopping(self) -> None:
+        """Claims of this worker that are lost from now on don't count as losses."""
+        self._client.set(keys.STOPPING_PREFIX + self._owner, 1, ex=3600)
+
+    def _checked(self, name: str, names: Sequence[str], args: Sequence[Any]) -> None:
+        if self._run(name, names, args) != "ok":
+            raise ClaimLostError(f"{name}: the claim on {names[0]} is gone")
+
+    def _run(self, name: str, names: Sequence[str], args: Sequence[Any]) -> Any:
+        if name not in self._scripts:
+            self._scripts[name] = self._client.register_script(script(name))
+        shared_keys = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
+        return self._scripts[name](
+            keys=[*shared_keys, *names], args=[*self._templates, self._owner, *args]
+        )

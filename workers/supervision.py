@@ -1,0 +1,129 @@
+"""A bootstep of every worker's main process: heartbeat, sweeper, retention of dead letters.
+
+It needs no queue and no beat: while one worker of any stage lives, lost work is found again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import redis
+from celery import bootsteps
+from redis.exceptions import RedisError
+
+from shared.state import keys
+from shared.state.keys import BotKeys
+from workers.store import Lanes
+
+TICK_S = 1.0
+SWEEPER_LEASE_MS = 5000
+LANES_PER_CALL = 200  #: one script call stays around a millisecond
+CALLS_PER_TICK = 10
+DROP_PER_TICK = 100
+FORGET_WORKER_MS = 3_600_000
+
+logger = logging.getLogger(__name__)
+
+
+class Duties:
+    """What one worker does every second besides its tasks."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        lanes: Lanes,
+        *,
+        worker: str,
+        facts: Mapping[str, Any],
+        bots: list[BotKeys],
+        retention_days: int,
+    ) -> None:
+        self._client = client
+        self._lanes = lanes
+        self._worker = worker
+        self._facts = facts
+        self._bots = bots
+        self._retention_ms = retention_days * 86_400_000
+
+    def run(self, stop: threading.Event) -> None:
+        """Tick until told to stop. An outage of Redis is waited out."""
+        while not stop.wait(TICK_S):
+            try:
+                self.tick()
+            except RedisError as error:
+                logger.warning("supervision.failed", extra={"metadata": {"error": repr(error)}})
+            except Exception:  # the thread must outlive any bug: without it nothing lost is found
+                logger.exception("supervision.bug")
+
+    def tick(self) -> None:
+        """One heartbeat, one bounded sweep. The time is Redis's: a host's clock may be wrong."""
+        seconds, micros = self._client.time()
+        now_ms = seconds * 1000 + micros // 1000
+        seen = json.dumps({**self._facts, "seen_ms": now_ms})
+        self._client.hset(keys.WORKERS, self._worker, seen)
+        if self._sweep():
+            self._forget_workers(now_ms)
+            self._drop_old_letters(now_ms)
+
+    def _sweep(self) -> bool:
+        for _ in range(CALLS_PER_TICK):
+            swept = self._lanes.sweep(lease_ms=SWEEPER_LEASE_MS, limit=LANES_PER_CALL)
+            if swept is None:
+                return False
+            looked_at, hinted = swept
+            if hinted:
+                logger.info("lanes.swept", extra={"metadata": {"hints": hinted}})
+            if looked_at < LANES_PER_CALL:
+                break
+        return True
+
+    def _forget_workers(self, now_ms: int) -> None:
+        for name, facts in self._client.hgetall(keys.WORKERS).items():
+            if now_ms - json.loads(facts)["seen_ms"] > FORGET_WORKER_MS:
+                self._client.hdel(keys.WORKERS, name)
+                self._client.hdel(keys.ACTIVE, name)
+
+    def _drop_old_letters(self, now_ms: int) -> None:
+        if not self._retention_ms:
+            return
+        for bot in self._bots:
+            oldest = now_ms - self._retention_ms
+            ids = self._client.zrangebyscore(bot.dead, "-inf", oldest, start=0, num=DROP_PER_TICK)
+            if ids:
+                dropped = self._lanes.drop(bot, ids)
+                metadata = {"bot": bot.prefix, "letters": dropped}
+                logger.warning("dead_letters.expired", extra={"metadata": metadata})
+
+
+def supervision_step(make_duties: Callable[[Any], Duties]) -> type:
+    """The bootstep; `make_duties` gets Celery's worker. It starts after the pool has forked."""
+
+    class Supervision(bootsteps.StartStopStep):  # type: ignore[misc]
+        requires = ("celery.worker.components:Pool",)
+
+        def __init__(self, worker: Any, **_: Any) -> None:
+            self._stop = threading.Event()
+
+        def start(self, worker: Any) -> None:
+            run = make_duties(worker).run
+            threading.Thread(target=run, args=(self._stop,), name="duties", daemon=True).start()
+
+        def stop(self, worker: Any) -> None:
+            self._stop.set()
+
+    return Supervision
+
+
+def describe_worker(worker: Any) -> dict[str, Any]:
+    """What `/ready`, `clawdbot queue` and the liveness watcher want to know about a worker."""
+    return {
+        "queues": sorted(worker.app.amqp.queues.consume_from),
+        "pool": worker.pool_cls.__module__.rpartition(".")[2],
+        "concurrency": worker.concurrency,
+        "pid": os.getpid(),
+    }

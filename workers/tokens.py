@@ -1,0 +1,71 @@
+"""Platform access tokens: cached in Redis, fetched by one worker at a time."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+
+from shared.errors import TransientError
+from shared.messages import Token
+from shared.state.keys import BotKeys
+from shared.state.scripts import script
+from shared.vault import Vault
+
+LOCK_MS = 10_000  #: longer than any fetch may take (`task_timeout_s`)
+POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class CachedToken:
+    """An access token. `version` names this very token when it has to be dropped."""
+
+    value: str
+    version: str
+
+
+class TokenCache:
+    """One bot's access token, shared by all workers. Sealed at rest."""
+
+    def __init__(self, client: redis.Redis, keys: BotKeys, vault: Vault) -> None:
+        self._client = client
+        self._key = keys.token
+        self._lock = f"{keys.token}:lock"
+        self._vault = vault
+        self._save = client.register_script(script("token_save"))
+        self._drop = client.register_script(script("token_drop"))
+
+    def get(self, fetch: Callable[[], Token], remaining_s: Callable[[], float]) -> CachedToken:
+        """The cached token; else fetch it, or wait for the worker that is fetching it.
+
+        Raises:
+            TransientError: nobody got one in the time that remains.
+        """
+        holder = secrets.token_urlsafe(9)
+        while remaining_s() > 0:
+            value, version = self._client.hmget(self._key, ["value", "version"])
+            if value is not None and version is not None:
+                return CachedToken(self._vault.open(value), version)
+            if self._client.set(self._lock, holder, nx=True, px=LOCK_MS):
+                return self._fetch(fetch, holder)
+            time.sleep(POLL_S)
+        raise TransientError("token:busy", "another worker was still fetching the access token")
+
+    def drop(self, token: CachedToken) -> None:
+        """The platform refused this token: the next `get` fetches a new one."""
+        self._drop(keys=[self._key], args=[token.version])
+
+    def _fetch(self, fetch: Callable[[], Token], holder: str) -> CachedToken:
+        try:
+            token = fetch()
+        except Exception:
+            self._client.delete(self._lock)
+            raise
+        cached = CachedToken(token.value, holder)
+        lifetime_ms = int(token.expires_in_s * 1000)
+        sealed = self._vault.seal(token.value)
+        self._save(keys=[self._key, self._lock], args=[sealed, cached.version, lifetime_ms, holder])
+        return cached
