@@ -14,9 +14,9 @@ from shared import logs
 from shared.config import Settings, settings_or_exit
 
 try:
-    from uvloop import new_event_loop
+    import uvloop as loops
 except ImportError:  # no wheel for this platform: asyncio's own loop does
-    from asyncio import new_event_loop
+    import asyncio as loops  # type: ignore[no-redef]
 
 IDLE_TIMEOUT_S = 30  #: also for a connection that never finishes its first header
 SHUTDOWN_TIMEOUT_S = 5
@@ -67,7 +67,7 @@ def main() -> int:
     settings = settings_or_exit()
     logs.configure("ingress", level=settings.log.level, directory=settings.log.dir)
     try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
             runner.run(serve(settings))
     except OSError as error:
         sys.stderr.write(f"CLAWDBOT_PORT={settings.port}: {error.strerror or error}\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import redis.asyncio
 from aiohttp import web
@@ -66,7 +66,9 @@ def connect(settings: Settings) -> redis.asyncio.Redis:
     return redis.asyncio.Redis(connection_pool=pool)
 
 
-def _lifespan(client: redis.asyncio.Redis, memory: MemoryWatch):  # type: ignore[no-untyped-def]
+def _lifespan(
+    client: redis.asyncio.Redis, memory: MemoryWatch
+) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(_: web.Application) -> AsyncIterator[None]:
         watch = asyncio.create_task(memory.run())
         yield

@@ -51,11 +51,11 @@ class Health:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 reasons, workers = await self._probe()
         except (RedisError, OSError, TimeoutError) as error:
-            body = {"status": "unavailable", "reasons": [f"redis: {type(error).__name__}"]}
-            return web.json_response(body, status=503, headers={"Retry-After": "1"})
+            down = {"status": "unavailable", "reasons": [f"redis: {type(error).__name__}"]}
+            return web.json_response(down, status=503, headers={"Retry-After": "1"})
         if request.query.get("deep") == "1":
             reasons += [f"no live worker for queue {q}" for q, seen in workers.items() if not seen]
-        body = {
+        body: dict[str, Any] = {
             "status": "unavailable" if reasons else "ready",
             "reasons": reasons,
             "workers": workers,

@@ -54,7 +54,7 @@ class Inbox:
     ) -> None:
         self._client = client
         self._accept = client.register_script(script("accept"))
-        self._head = [
+        self._head: list[Any] = [
             *templates,
             "ingress",
             limits.qps,

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import redis
 
-from compose.local.redis_server import find_server
+from compose.local import redis_server
 
 START_TIMEOUT_S = 20
 
@@ -54,7 +54,7 @@ class RedisServer:
     def start(self) -> None:
         """Start on the same port and data as before, and wait until it answers."""
         command = [
-            *(str(find_server()), "--bind", "127.0.0.1", "--port", str(self.port)),
+            *(str(redis_server.find()), "--bind", "127.0.0.1", "--port", str(self.port)),
             *("--dir", str(self.directory), "--save", "", "--appendonly", "yes"),
             *("--appendfsync", "always", "--maxmemory-policy", "noeviction"),
             *self._options,

@@ -8,7 +8,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry as RedisRetry
 
-from shared.config import RetrySettings, Settings
+from shared.config import Settings
 from shared.envelope import PROCESS, PUSH, hint_templates
 from workers.bots import Bots
 from workers.claims import ClaimKeeper
@@ -39,7 +39,7 @@ class Runtime:
             name=PROCESS,
             lanes=self.lanes,
             keeper=keeper,
-            policy=_policy(settings.retry, settings.retry.process_limit_s),
+            policy=_policy(settings, settings.retry.process_limit_s),
             limit_s=settings.answer_timeout_s + RENEWAL_GRACE_S,
             work=process.work,
             notice=process.notice,
@@ -48,7 +48,7 @@ class Runtime:
             name=PUSH,
             lanes=self.lanes,
             keeper=keeper,
-            policy=_policy(settings.retry, settings.retry.push_limit_s),
+            policy=_policy(settings, settings.retry.push_limit_s),
             limit_s=settings.task_timeout_s + RENEWAL_GRACE_S,
             work=push.work,
             notice=push.notice,
@@ -71,8 +71,8 @@ def connect(settings: Settings, *, max_connections: int) -> redis.Redis:
     return redis.Redis(connection_pool=pool)
 
 
-def _policy(retry: RetrySettings, limit_s: float) -> Policy:
-    return Policy(limit_s=limit_s, base_s=retry.base_s, cap_s=retry.cap_s)
+def _policy(settings: Settings, limit_s: float) -> Policy:
+    return Policy(limit_s=limit_s, base_s=settings.retry.base_s, cap_s=settings.retry.cap_s)
 
 
 def _model(settings: Settings, client: HttpClient) -> Model:

@@ -32,8 +32,10 @@ class Census:
     @property
     def imbalance(self) -> int:
         """0 when every accepted event is accounted for."""
-        return self.counts.get("accepted", 0) - self.in_flight - sum(
-            self.counts.get(fate, 0) for fate in FATES
+        return (
+            self.counts.get("accepted", 0)
+            - self.in_flight
+            - sum(self.counts.get(fate, 0) for fate in FATES)
         )
 
     def add(self, walked: Sequence[Any], counters: Sequence[str]) -> None:

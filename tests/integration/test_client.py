@@ -94,7 +94,10 @@ def test_connection_is_kept_for_the_next_call(client: HttpClient) -> None:
         assert server.connections == 1
 
 
-def test_connection_is_kept_after_a_stream_read_to_its_done_mark(client: HttpClient) -> None:
+def test_connection_is_kept_after_a_stream_read_to_its_done_mark(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.client.FINISH_S", PATIENT_S)
     with slow.serving(slow.streaming(b"data: [DONE]\n\n")) as server:
         for _ in range(3):
             with client.stream(HttpRequest("POST", server.url), Deadline(PATIENT_S)) as response:
@@ -170,17 +173,18 @@ def test_first_bytes_of_a_stream_are_seen_at_once(client: HttpClient) -> None:
     first_was_seen = threading.Event()
 
     def wait_for_reader(_: socket.socket) -> None:
-        assert first_was_seen.wait(10)
+        first_was_seen.wait(10)
 
-    with slow.serving(slow.streaming(b"data: 1\n\n", then=wait_for_reader)) as server:
-        with (
-            pytest.raises(OutcomeUnknownError),
-            client.stream(HttpRequest("POST", server.url), Deadline(PATIENT_S)) as response,
-        ):
-            for chunk in response.chunks():
-                assert chunk == b"data: 1\n\n"
-                first_was_seen.set()
-        assert first_was_seen.is_set()
+    with (
+        slow.serving(slow.streaming(b"data: 1\n\n", then=wait_for_reader)) as server,
+        client.stream(HttpRequest("POST", server.url), Deadline(PATIENT_S)) as response,
+    ):
+        chunks = response.chunks()
+        assert next(chunks) == b"data: 1\n\n"
+        assert not server.closed.is_set()
+        first_was_seen.set()
+        with pytest.raises(OutcomeUnknownError):
+            next(chunks)
 
 
 @pytest.mark.parametrize(
@@ -268,9 +272,10 @@ def test_second_address_is_used_when_the_first_refuses(certificate: Path) -> Non
 
 def test_tls_is_verified(certificate: Path) -> None:
     client = HttpClient(concurrency=1)
-    with slow.serving(slow.over_tls(slow.answer, certificate)) as server:
-        with pytest.raises(NotSentError, match="not trusted"):
-            send(client, server.url.replace("http:", "https:"))
+    server = slow.Server(slow.over_tls(slow.answer, certificate))
+    with pytest.raises(NotSentError, match="not trusted"):
+        send(client, server.url.replace("http:", "https:"))
+    server.close()
     client.close()
 
 

@@ -1,0 +1,48 @@
+"""`clawdbot …`: the console script. A subcommand's room is imported when it is chosen."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+
+import click
+
+from shared.errors import ClawdBotError, ConfigError
+
+COMMANDS: Mapping[str, str] = {
+    "dead": "workers.ops.letters:dead",
+    "queue": "workers.ops.overview:queue",
+    "trace": "workers.ops.tracing:trace",
+}
+
+
+class LazyCommands(click.Group):
+    """A group whose commands are named in `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Look into a running ClawdBot: its lanes, its dead letters, one event's way."""
+
+
+def main() -> None:
+    """Exit code 0: done · 1: it could not be done · 2: wrong usage or settings."""
+    try:
+        cli()
+    except ConfigError as error:
+        sys.stderr.write("\n".join(error.problems) + "\n")
+        sys.exit(2)
+    except ClawdBotError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)

@@ -1,0 +1,83 @@
+"""Every row of the fate table in `workers.retry`."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import (
+    DeadlineError,
+    NotSentError,
+    OutcomeUnknownError,
+    PermanentError,
+    RateLimitedError,
+    RouteExpiredError,
+    TokenRejectedError,
+    TransientError,
+)
+from workers.retry import Dead, Policy, Retry, backoff_s, decide, describe
+
+POLICY = Policy(limit_s=600, base_s=0.5, cap_s=60)
+TRANSIENT = [
+    TransientError("model:500"),
+    RateLimitedError("model:429"),
+    NotSentError("http:connect"),
+    OutcomeUnknownError("http:cut"),
+    DeadlineError("deadline:stalled"),
+    TokenRejectedError("feishu:99991663"),
+]
+
+
+def fate(error: Exception, attempt: int = 1, now: float = 1000, since: float = 1000, r: float = 1):
+    return decide(error, attempt, now, since=since, policy=POLICY, rng=lambda: r)
+
+
+@pytest.mark.parametrize("error", TRANSIENT, ids=lambda e: type(e).__name__)
+def test_a_transient_error_is_retried_with_backoff(error: Exception) -> None:
+    assert fate(error, attempt=3) == Retry(1000 + 2.0)
+
+
+@pytest.mark.parametrize("error", TRANSIENT, ids=lambda e: type(e).__name__)
+def test_a_transient_error_past_the_stages_limit_is_dead(error: Exception) -> None:
+    verdict = fate(error, attempt=9, now=1600, since=1000)
+
+    assert isinstance(verdict, Dead)
+    assert verdict.reason.startswith("gave up after 9 attempts in 600 s")
+
+
+@pytest.mark.parametrize("error", [PermanentError("feishu:230002"), RouteExpiredError("session")])
+def test_a_permanent_error_is_dead_at_once(error: Exception) -> None:
+    assert fate(error) == Dead(str(error))
+
+
+def test_the_wait_that_was_asked_for_is_obeyed() -> None:
+    assert fate(RateLimitedError("x", retry_after_s=52), r=0) == Retry(1052)
+
+
+def test_a_wait_beyond_the_limit_is_dead() -> None:
+    assert isinstance(fate(RateLimitedError("x", retry_after_s=601)), Dead)
+
+
+def test_our_bug_is_tried_three_times() -> None:
+    assert isinstance(fate(KeyError("secret text"), attempt=2), Retry)
+    verdict = fate(KeyError("secret text"), attempt=3)
+    assert isinstance(verdict, Dead)
+    assert verdict.reason.startswith("bug:KeyError at")
+
+
+def test_a_bugs_own_text_is_never_told() -> None:
+    try:
+        raise ValueError("what the person wrote")
+    except ValueError as error:
+        told = describe(error)
+
+    assert "wrote" not in told
+    assert "test_retry.py" in told
+
+
+@given(attempt=st.integers(1, 10_000), r=st.floats(0, 1, exclude_max=True))
+def test_backoff_stays_between_zero_and_its_cap(attempt: int, r: float) -> None:
+    wait = backoff_s(attempt, POLICY, lambda: r)
+
+    assert 0 <= wait <= min(POLICY.cap_s, POLICY.base_s * 2 ** min(attempt - 1, 32))

@@ -1,0 +1,89 @@
+"""What every operator's command needs: settings, Redis, the bots' keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import redis
+from redis.exceptions import RedisError
+
+from shared.config import Settings, load_settings
+from shared.envelope import hint_templates
+from shared.errors import StateUnavailableError
+from shared.messages import digest
+from shared.state.keys import BotKeys
+from workers.runtime import connect
+from workers.store import Lanes
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A connection to the running gateway."""
+
+    settings: Settings
+    client: redis.Redis
+    bots: list[BotKeys]
+
+    @property
+    def lanes(self) -> Lanes:
+        """The scripts, called by nobody's worker."""
+        return Lanes(self.client, owner="clawdbot", templates=hint_templates())
+
+    def find(self, name: str) -> tuple[BotKeys, str] | None:
+        """The event that `name` (trace id, or the platform's message id) stands for."""
+        for bot in self.bots:
+            for trace_id in (name, digest(bot.platform, bot.app_id, name)):
+                if self.client.exists(bot.event(trace_id)):
+                    return bot, trace_id
+        return None
+
+    def must_find(self, name: str) -> tuple[BotKeys, str]:
+        """As `find`.
+
+        Raises:
+            click.ClickException: no bot knows it.
+        """
+        found = self.find(name)
+        if found is None:
+            raise click.ClickException(
+                f"{name}: no such event. It takes a trace id or a message id of the platform; "
+                "finished events are kept for 24 h."
+            )
+        return found
+
+
+@contextmanager
+def operator() -> Iterator[Operator]:
+    """Connect by the settings in force.
+
+    Raises:
+        ConfigError: the settings can't be used.
+        StateUnavailableError: Redis does not answer.
+    """
+    settings = load_settings()
+    bots = [BotKeys(bot.platform, bot.app_id) for bot in settings.all_bots()]
+    client = connect(settings, max_connections=2)
+    try:
+        client.ping()
+        yield Operator(settings, client, bots)
+    except RedisError as error:
+        message = f"Redis can't be used ({type(error).__name__}): check CLAWDBOT_REDIS__URL"
+        raise StateUnavailableError(message) from error
+    finally:
+        client.close()
+
+
+def show_json(value: Any) -> None:
+    """Print JSON for other programs."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def instant(ms: int) -> str:
+    """A time of Redis's clock, in UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,138 @@
+"""`clawdbot dead …`: what finally failed, kept until somebody replays or drops it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from shared.state.keys import BotKeys
+from workers.ops.context import Operator, instant, operator, show_json
+from workers.ops.tracing import follow
+
+EXAMPLE_LIMIT = 50
+
+
+@click.group()
+def dead() -> None:
+    """List, show, replay or drop dead letters."""
+
+
+@dead.command("list")
+@click.option("--limit", default=EXAMPLE_LIMIT, show_default=True, help="Newest first.")
+@click.option("--json", "as_json", is_flag=True, help="For other programs.")
+def list_letters(limit: int, as_json: bool) -> None:
+    """One line a letter: when it died, in which stage, why.
+
+    Example: clawdbot dead list --limit 10
+    """
+    with operator() as op:
+        letters = [_summary(op, bot, name) for bot, name in _newest(op, limit)]
+    if as_json:
+        show_json(letters)
+        return
+    for letter in letters:
+        died = instant(letter["dead_ms"])
+        click.echo(f"{letter['trace_id']}  {died}  {letter['stage']}  {letter['reason']}")
+    if not letters:
+        click.echo("no dead letters")
+
+
+@dead.command()
+@click.argument("event")
+@click.option("--json", "as_json", is_flag=True, help="For other programs.")
+def show(event: str, as_json: bool) -> None:
+    """One letter whole: the message, the reason, the history of its attempts.
+
+    Example: clawdbot dead show 3f2a9c0b1d4e5f60718293a4
+    """
+    with operator() as op:
+        bot, trace_id = op.must_find(event)
+        letter = _summary(op, bot, trace_id)
+        way = follow(op, bot, trace_id)
+    if way["fate"] != "dead":
+        raise click.ClickException(f"{event} is not dead but {way['fate']}")
+    if as_json:
+        show_json({**letter, "steps": way["steps"]})
+        return
+    for name, value in letter.items():
+        click.echo(f"{name}: {value}")
+    for step in way["steps"]:
+        click.echo(f"  {instant(step['ms'])}  {step['what']}")
+
+
+@dead.command()
+@click.argument("events", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every dead letter of every bot.")
+def replay(events: tuple[str, ...], every: bool) -> None:
+    """Put letters at the tail of their conversations again.
+
+    Example: clawdbot dead replay 3f2a9c0b1d4e5f60718293a4
+    """
+    with operator() as op:
+        chosen = _chosen(op, events, every)
+        replayed = [name for bot, name in chosen if op.lanes.replay(bot, name)]
+    click.echo(f"replayed {len(replayed)} of {len(chosen)}")
+    if len(replayed) < len(chosen):
+        raise click.ClickException("the others are not dead (any more)")
+
+
+@dead.command()
+@click.argument("events", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every dead letter of every bot.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def drop(events: tuple[str, ...], every: bool, yes: bool) -> None:
+    """Forget letters for good.
+
+    Example: clawdbot dead drop --yes 3f2a9c0b1d4e5f60718293a4
+    """
+    with operator() as op:
+        chosen = _chosen(op, events, every)
+        _confirm(len(chosen), yes)
+        dropped = sum(op.lanes.drop(bot, [name]) for bot, name in chosen)
+    click.echo(f"dropped {dropped} of {len(chosen)}")
+
+
+def _confirm(letters: int, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("dropping can't be undone: repeat with --yes")
+    click.confirm(f"forget {letters} dead letters for good?", abort=True)
+
+
+def _chosen(op: Operator, events: tuple[str, ...], every: bool) -> list[tuple[BotKeys, str]]:
+    if bool(events) == every:
+        raise click.UsageError("name events, or give --all")
+    if every:
+        return [(bot, name) for bot in op.bots for name in op.client.zrange(bot.dead, 0, -1)]
+    return [op.must_find(name) for name in events]
+
+
+def _newest(op: Operator, limit: int) -> list[tuple[BotKeys, str]]:
+    dated = [
+        (died, bot, name)
+        for bot in op.bots
+        for name, died in op.client.zrange(bot.dead, 0, limit - 1, desc=True, withscores=True)
+    ]
+    dated.sort(key=lambda letter: letter[0], reverse=True)
+    return [(bot, name) for _, bot, name in dated[:limit]]
+
+
+def _summary(op: Operator, bot: BotKeys, trace_id: str) -> dict[str, Any]:
+    key = bot.event(trace_id)
+    record = op.client.hgetall(key) if op.client.type(key) == "hash" else {}
+    event = json.loads(record.get("event", "{}"))
+    return {
+        "trace_id": trace_id,
+        "bot": bot.prefix,
+        "dead_ms": int(record.get("dead", 0)),
+        "stage": record.get("dead_stage", ""),
+        "reason": record.get("dead_reason", ""),
+        "message_id": event.get("message_id", ""),
+        "conversation_id": event.get("conversation_id", ""),
+        "sender": event.get("sender_name") or event.get("sender_id", ""),
+        "text": event.get("text", ""),
+    }

@@ -1,0 +1,89 @@
+"""`clawdbot queue`: what is in flight, and whether every event is accounted for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from shared.envelope import QUEUES
+from shared.state import keys
+from shared.state.census import FATES, LANES_PER_CALL, Census
+from shared.state.keys import LaneKeys
+from shared.state.scripts import script
+from workers.ops.context import Operator, operator, show_json
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For other programs.")
+def queue(as_json: bool) -> None:
+    """Lanes, events in flight (counted by walking), the oldest one, the conservation equation.
+
+    Exit code 1 when an event is unaccounted for.
+
+    Example: clawdbot queue
+    """
+    with operator() as op:
+        report = survey(op)
+    if as_json:
+        show_json(report)
+    else:
+        _show(report)
+    if any(bot["imbalance"] for bot in report["bots"].values()):
+        raise SystemExit(1)
+
+
+def survey(op: Operator) -> dict[str, Any]:
+    """The whole report."""
+    return {
+        "hints": {name: op.client.llen(name) for name in QUEUES},
+        "oldest_s": _oldest_s(op),
+        "bots": {
+            bot: {**asdict(census), "in_flight": census.in_flight, "imbalance": census.imbalance}
+            for bot, census in take_census(op).items()
+        },
+    }
+
+
+def take_census(op: Operator) -> dict[str, Census]:
+    """Walk all lanes, `LANES_PER_CALL` at a time."""
+    walk = op.client.register_script(script("walk"))
+    names = [keys.DUE, *(bot.counts for bot in op.bots)]
+    censuses = {bot.prefix: Census() for bot in op.bots}
+    first, lanes = 0, op.client.zcard(keys.DUE)
+    while first <= lanes:
+        answer = walk(keys=names, args=[first, first + LANES_PER_CALL - 1])
+        for census, walked, counters in zip(censuses.values(), *answer, strict=True):
+            census.add(walked, counters)
+        first += LANES_PER_CALL
+    return censuses
+
+
+def _oldest_s(op: Operator) -> float:
+    """Age of the oldest unfinished event: every lane's head is its oldest one."""
+    lanes = op.client.zrange(keys.DUE, 0, -1)
+    with op.client.pipeline(transaction=False) as pipe:
+        for lane in lanes:
+            pipe.lindex(lane, 0)
+        heads = pipe.execute()
+        for lane, head in zip(lanes, heads, strict=True):
+            pipe.hget(LaneKeys(lane).bot.event((head or "").removeprefix("!")), "accepted")
+        accepted = [int(ms) for ms in pipe.execute(raise_on_error=False) if isinstance(ms, str)]
+    seconds, _ = op.client.time()
+    return round(max(0.0, seconds - min(accepted) / 1000), 1) if accepted else 0.0
+
+
+def _show(report: dict[str, Any]) -> None:
+    waiting = ", ".join(f"{name} {count}" for name, count in report["hints"].items())
+    click.echo(f"hints waiting: {waiting}; oldest unfinished event: {report['oldest_s']} s")
+    for bot, facts in report["bots"].items():
+        counts = facts["counts"]
+        click.echo(f"\n{bot}")
+        click.echo(f"  to process {facts['to_process']} in {facts['inbox_lanes']} lanes")
+        click.echo(f"  to push    {facts['to_push']} in {facts['outbox_lanes']} lanes")
+        click.echo(f"  notices    {facts['notices']}")
+        sums = " + ".join(f"{fate} {counts.get(fate, 0)}" for fate in FATES)
+        verdict = "holds" if not facts["imbalance"] else f"BROKEN by {facts['imbalance']}"
+        accepted = counts.get("accepted", 0)
+        click.echo(f"  accepted {accepted} = {sums} + in flight {facts['in_flight']}: {verdict}")
