@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
 from celery import Celery, signals
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from shared import logs
 from shared.config import Settings, settings_or_exit
@@ -60,7 +61,7 @@ def make_app(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
-        task_queues=[Queue(name, routing_key=name) for name in QUEUES],
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         task_default_queue=PROCESS,
         task_routes={name: {"queue": name} for name in QUEUES},
         task_annotations={
@@ -106,6 +107,8 @@ def _duties(worker: Any) -> Duties:
 def _configure_logs(**_: Any) -> None:
     log = worker_process.settings.log
     logs.configure("worker", level=log.level, directory=log.dir)
+    for name in ("celery.app.trace", "celery.worker.strategy"):  # two lines a task that say nothing
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @signals.celeryd_after_setup.connect

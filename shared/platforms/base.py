@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from shared.http_values import HttpRequest, HttpResponse, RawRequest
 from shared.messages import Challenge, Delivered, Event, Ignored, Part, Route, Token
@@ -19,6 +19,9 @@ class Inbound(Protocol):
             AuthError: the caller did not prove to be the platform.
             MalformedError: the body can't be read.
         """
+
+    def busy_answer(self) -> Mapping[str, Any] | None:
+        """The body of an HTTP 200 that tells the person to send again; None if there is no such."""
 
 
 class Outbound(Protocol):

@@ -1,0 +1,56 @@
+# ClawdBot on one machine. `make` alone lists what there is. GNU make 3.81 is enough.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+PYTHON_BIN := .venv/bin/python
+COMPOSE := docker compose -f compose/compose.yaml
+ARGS ?=
+
+
+.PHONY: help install up down status logs check test e2e compose-up compose-down lock clean
+
+help: ## list these targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z0-9-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: ## make .venv from the lock, if it is not there or not up to date
+	@sh requirements/install.sh
+
+up: install ## start the whole stack on this machine and say what to open
+	@$(PYTHON_BIN) -m compose.local up
+
+down: install ## stop the stack; what Redis holds stays
+	@$(PYTHON_BIN) -m compose.local down
+
+status: install ## show every program of the stack and whether it is ready
+	@$(PYTHON_BIN) -m compose.local status
+
+logs: install ## follow the logs of the stack (Ctrl-C ends it)
+	@$(PYTHON_BIN) -m compose.local logs
+
+check: install ## format, lint, strict types, architecture
+	@$(PYTHON_BIN) -m ruff format --check .
+	@$(PYTHON_BIN) -m ruff check .
+	@$(PYTHON_BIN) -m mypy
+	@$(PYTHON_BIN) -m pytest tests/test_architecture.py
+
+test: install ## run all quick tests (ARGS="-k word" to choose)
+	@$(PYTHON_BIN) -m pytest tests $(ARGS)
+
+e2e: install ## run the tests with real processes and the simulator
+	@$(PYTHON_BIN) -m pytest tests -m "e2e or kill" $(ARGS)
+
+compose-up: ## the same stack in containers
+	$(COMPOSE) up -d --build --wait
+
+compose-down: ## stop the containers
+	$(COMPOSE) down
+
+lock: install ## write the lock files anew from pyproject.toml
+	@test -x .cache/lock/bin/python || $(PYTHON_BIN) -m venv .cache/lock
+	@.cache/lock/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.5,<8'
+	@.cache/lock/bin/python requirements/lock.py
+
+clean: ## stop the stack and remove everything made here: .venv, caches, and what Redis holds
+	@if [ -d .run ] && [ -x $(PYTHON_BIN) ]; then $(PYTHON_BIN) -m compose.local down; fi
+	@rm -rf .venv .run .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,71 @@
+"""`.env.example` and `docs/settings.md` name exactly the settings there are, with their defaults."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+
+from shared.config import Settings, load_settings
+from shared.config.known import known_settings
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / ".env.example"
+NEEDED = {
+    "CLAWDBOT_DINGTALK__APP_KEY": "ding1",
+    "CLAWDBOT_DINGTALK__APP_SECRET": "s",
+    "CLAWDBOT_FEISHU__APP_ID": "cli_1",
+    "CLAWDBOT_FEISHU__APP_SECRET": "s",
+    "CLAWDBOT_FEISHU__ENCRYPT_KEY": "e",
+}
+
+
+@pytest.fixture
+def uncommented(tmp_path) -> Path:
+    """The example as an `.env` in which every line is in force."""
+    file = tmp_path / ".env"
+    text = EXAMPLE.read_text(encoding="utf-8")
+    file.write_text(re.sub(r"^# ([A-Z_]+=)", r"\1", text, flags=re.M), encoding="utf-8")
+    return file
+
+
+def test_example_names_every_setting_with_its_default(uncommented):
+    written = dotenv_values(uncommented, interpolate=False)
+
+    assert written.pop("CLAWDBOT_CONFIG") == ""
+    assert written == {known.env: known.default for known in known_settings()}
+
+
+def test_example_as_it_is_changes_nothing(tmp_path):
+    (tmp_path / ".env").write_bytes(EXAMPLE.read_bytes())
+
+    assert load_settings({}, cwd=tmp_path) == Settings()
+
+
+def test_example_loads_with_every_line_in_force(uncommented):
+    settings = load_settings(NEEDED, cwd=uncommented.parent)
+
+    bots = {"default_bots": settings.default_bots}
+    assert settings == Settings(**bots)
+    assert settings == load_settings(NEEDED, cwd=uncommented.parent / "elsewhere")
+
+
+def test_every_line_of_the_example_is_explained():
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+
+    for before, line in zip(lines, lines[1:], strict=False):
+        if re.match(r"# [A-Z_]+=", line):
+            assert re.match(r"# [^A-Z_]*[A-Za-z]", before), line
+            assert "=" not in before.split()[1], line
+
+
+def test_docs_name_every_setting_with_its_default():
+    text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `?([\w.–]+)`? \| `?([^|`]+)`? \| (\S+) \|", text, re.M)
+
+    assert rows == [
+        (known.env, known.yaml or "–", known.default or "–", known.unit or "–")
+        for known in known_settings()
+    ]

@@ -1,0 +1,285 @@
+"""The large model: an OpenAI-compatible chat completion, streamed or whole.
+
+Protocol: https://platform.openai.com/docs/api-reference/chat
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shared.errors import (
+    DeadlineError,
+    OutcomeUnknownError,
+    PermanentError,
+    TaskError,
+    TransientError,
+)
+from shared.http_values import HttpRequest, HttpResponse
+from shared.messages import cap_text
+from workers.client import HttpClient, StreamedResponse
+from workers.deadline import Deadline
+from workers.model_errors import body_error, http_error
+from workers.sse import SseEvent, SseParser
+
+MAX_TEXT_BYTES = 256 * 1024  #: of visible text; more is cut
+MAX_BODY_BYTES = 4 * 1024 * 1024  #: of a whole answer: escaped text, and reasoning beside it
+
+_CUT_REASONS = frozenset({"length", "content_filter"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said. Never empty.
+
+    finish_reason: in the endpoint's words; empty when it gave none.
+    cut: the text stops before its end: the stream ended or stalled, or a limit was reached.
+    """
+
+    text: str
+    finish_reason: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cut: bool = False
+
+
+class Model:
+    """One model at one endpoint. Thread-safe.
+
+    endpoint: the base address, such as https://qianfan.baidubce.com/v2
+    stream: False: the whole answer has to come within the deadline's stall budget.
+    clock: Unix time, to read a `Retry-After` that is a date.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        *,
+        endpoint: str,
+        key: str,
+        name: str,
+        stream: bool = True,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._endpoint = endpoint
+        self._key = key
+        self._stream = stream
+        self._settings = {"model": name, "temperature": temperature, "max_tokens": max_tokens}
+        self._clock = clock
+
+    def answer(self, messages: list[dict[str, str]], deadline: Deadline, trace_id: str) -> Answer:
+        """Ask once. Each token, seen or of reasoning, is progress for the deadline.
+
+        Raises:
+            DeadlineError: stalled, or out of time, before any text
+            RateLimitedError, TransientError: may succeed later
+            PermanentError: never will; its text says what the operator has to do
+        """
+        request = chat_request(
+            self._endpoint,
+            self._key,
+            {**self._settings, "messages": messages},
+            stream=self._stream,
+            trace_id=trace_id,
+        )
+        return (
+            self._read_stream(request, deadline) if self._stream else self._ask(request, deadline)
+        )
+
+    def _ask(self, request: HttpRequest, deadline: Deadline) -> Answer:
+        try:
+            response = self._client.send(request, deadline, max_body_bytes=MAX_BODY_BYTES)
+        except OutcomeUnknownError as error:
+            raise _repeatable(error) from error
+        return read_answer(response, now=self._clock())
+
+    def _read_stream(self, request: HttpRequest, deadline: Deadline) -> Answer:
+        reading = Reading()
+        try:
+            with self._client.stream(request, deadline) as response:
+                if not _is_event_stream(response):
+                    return read_answer(response.read(MAX_BODY_BYTES), now=self._clock())
+                _read_events(response, reading, deadline)
+        except OutcomeUnknownError as error:
+            if not reading.has_answer:
+                raise _repeatable(error) from error
+        except TransientError:
+            if not reading.has_answer:
+                raise
+        return reading.answer()
+
+
+def chat_request(
+    endpoint: str,
+    key: str,
+    settings: Mapping[str, Any],
+    *,
+    stream: bool,
+    trace_id: str = "",
+) -> HttpRequest:
+    """The request for a completion. `settings`: its JSON members; those that are None are left out.
+
+    `endpoint` may already end with `/chat/completions`, as consoles often show it.
+    """
+    base = endpoint.rstrip("/").removesuffix("/chat/completions")
+    body = {name: value for name, value in settings.items() if value is not None}
+    if stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Authorization": f"Bearer {key}",
+    }
+    if trace_id:
+        headers["X-Trace-Id"] = trace_id
+    return HttpRequest.post_json(f"{base}/chat/completions", body, headers)
+
+
+def read_answer(response: HttpResponse, *, now: float) -> Answer:
+    """The answer in a whole response. Raises: as `Model.answer`. `now` is Unix time."""
+    if not 200 <= response.status < 300:
+        raise http_error(response, now=now)
+    body = response.json_object()
+    if not body:
+        raise _unreadable(response.headers)
+    reading = Reading(whole=True)
+    reading.take(body)
+    return reading.answer()
+
+
+class Reading:
+    """Puts an answer together from a stream's events, or from one whole body."""
+
+    def __init__(self, *, whole: bool = False) -> None:
+        self._member = "message" if whole else "delta"
+        self._pieces: list[str] = []
+        self._text_bytes = 0
+        self._finish_reason = ""
+        self._tokens = (0, 0)
+        self._is_done = whole
+        self._is_empty = True
+        self._error: TaskError | None = None
+
+    @property
+    def has_answer(self) -> bool:
+        """There is text, or the model has said that it is finished."""
+        return bool(self._pieces or self._finish_reason)
+
+    def feed(self, data: str) -> bool:
+        """One event's data. True: nothing more is needed."""
+        if data.strip() == "[DONE]":
+            self._is_done = True
+            return True
+        try:
+            event = json.loads(data)
+        except (ValueError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
+            self._error = TransientError("model:bad_event", "an event of the stream is not JSON")
+            return True
+        self.take(event)
+        return self._error is not None or self._text_bytes > MAX_TEXT_BYTES
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        self._is_empty = False
+        self._error = body_error(event)
+        usage, choices = event.get("usage"), event.get("choices")
+        if isinstance(usage, dict):
+            self._tokens = (_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+            self._take_choice(choices[0])
+
+    def _take_choice(self, choice: Mapping[str, Any]) -> None:
+        said = choice.get(self._member)
+        text = said.get("content") if isinstance(said, dict) else None
+        if isinstance(text, str) and text:  # null beside reasoning_content, which is never text
+            self._pieces.append(text)
+            self._text_bytes += len(text.encode("utf-8", "surrogatepass"))
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason:
+            self._finish_reason = reason
+
+    def answer(self) -> Answer:
+        """What was read. Raises: TaskError, when that is no text."""
+        text = _joined(self._pieces)
+        if not text.strip():
+            raise self._failure()
+        is_complete = bool(self._finish_reason) or (self._is_done and self._error is None)
+        cut = not is_complete or self._finish_reason in _CUT_REASONS
+        if self._text_bytes > MAX_TEXT_BYTES:
+            text, cut = cap_text(text, MAX_TEXT_BYTES), True
+        return Answer(text, self._finish_reason, *self._tokens, cut)
+
+    def _failure(self) -> TaskError:
+        if self._error is not None:
+            return self._error
+        if self._finish_reason == "content_filter":
+            return PermanentError("model:content_filter", "the endpoint's filter held the answer")
+        if self._is_done or self._finish_reason:
+            return TransientError(
+                "model:empty", f"the model said nothing (finish_reason {self._finish_reason!r})"
+            )
+        if self._is_empty:
+            return TransientError(
+                "model:not_events", "the stream held no event: check CLAWDBOT_ENDPOINT"
+            )
+        return TransientError("model:cut", "the stream ended before any text")
+
+
+def _read_events(response: StreamedResponse, reading: Reading, deadline: Deadline) -> None:
+    parser = SseParser()
+    for chunk in response.chunks():
+        for event in _parsed(parser, chunk):
+            deadline.progress()
+            if event.data is not None and reading.feed(event.data):
+                response.finish()
+                return
+        deadline.check()  # a fast stream never waits, so the watchdog alone would not end it
+
+
+def _parsed(parser: SseParser, chunk: bytes) -> list[SseEvent]:
+    try:
+        return parser.feed(chunk)
+    except ValueError as error:
+        raise TransientError("model:bad_event", str(error)) from error
+
+
+def _is_event_stream(response: StreamedResponse) -> bool:
+    """Errors come as JSON, Qianfan's under HTTP 200, too; so does the answer of a server that
+    can't stream."""
+    return response.status == 200 and "json" not in response.headers.get("content-type", "")
+
+
+def _repeatable(error: OutcomeUnknownError) -> TransientError:
+    """A model call has no effect: when its outcome is unknown, it is simply made again."""
+    if error.code.startswith("deadline:"):
+        return DeadlineError(error.code, error.detail)
+    return TransientError("model:cut", error.detail)
+
+
+def _unreadable(headers: Mapping[str, str]) -> TransientError:
+    kind = headers.get("content-type", "no content type")[:64]
+    return TransientError(
+        "model:not_json", f"the endpoint answered {kind}: check CLAWDBOT_ENDPOINT"
+    )
+
+
+def _joined(pieces: list[str]) -> str:
+    """The text; halves of a character that came in two events are put together."""
+    text = "".join(pieces)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if isinstance(value, int) else 0
