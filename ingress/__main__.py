@@ -12,6 +12,7 @@ from aiohttp import web
 from ingress.app import build_app
 from shared import logs
 from shared.config import Settings, settings_or_exit
+from shared.process import raise_open_files_limit
 
 try:
     import uvloop as loops
@@ -66,6 +67,7 @@ def main() -> int:
     """Exit code 0 after a clean stop, 1 when the port can't be used, 2 for wrong settings."""
     settings = settings_or_exit()
     logs.configure("ingress", level=settings.log.level, directory=settings.log.dir)
+    raise_open_files_limit()
     try:
         with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
             runner.run(serve(settings))

@@ -38,7 +38,8 @@ def build_app(settings: Settings) -> web.Application:
         queue_capacity=settings.async_processing.queue_capacity,
         wait_replicas=settings.redis.wait_replicas,
     )
-    webhook = Webhook(bots, Inbox(client, hint_templates(), limits), memory, metrics)
+    inbox = Inbox(client, hint_templates(), limits)
+    webhook = Webhook(bots, inbox, memory, metrics, log_content=settings.log.content)
     health = Health(client, list(bots.values()), metrics, memory, limits.queue_capacity)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)

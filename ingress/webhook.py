@@ -50,7 +50,10 @@ class Webhook:
         inbox: Inbox,
         memory: MemoryWatch,
         metrics: Metrics,
+        *,
+        log_content: bool = False,
     ) -> None:
+        self._log_content = log_content
         self._bots = bots
         self._inbox = inbox
         self._memory = memory
@@ -97,6 +100,8 @@ class Webhook:
         with bind_trace(received.trace_id):
             outcome = await self._accept(bot, received)
             metadata = {"platform": bot.platform, "bot": bot.name, "outcome": outcome}
+            if self._log_content:
+                metadata["text"] = received.text
             logger.info("event.received", extra={"metadata": metadata})
         return outcome, _acknowledge(bot, outcome, received.trace_id)
 

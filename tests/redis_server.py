@@ -54,7 +54,7 @@ class RedisServer:
     def start(self) -> None:
         """Start on the same port and data as before, and wait until it answers."""
         command = [
-            *(str(redis_server.find()), "--bind", "127.0.0.1", "--port", str(self.port)),
+            *(str(redis_server.find_server()), "--bind", "127.0.0.1", "--port", str(self.port)),
             *("--dir", str(self.directory), "--save", "", "--appendonly", "yes"),
             *("--appendfsync", "always", "--maxmemory-policy", "noeviction"),
             *self._options,

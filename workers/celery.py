@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from typing import Any
 
 from celery import Celery, signals
@@ -12,6 +13,7 @@ from kombu import Exchange, Queue
 from shared import logs
 from shared.config import Settings, settings_or_exit
 from shared.envelope import PROCESS, PUSH, QUEUES, hint_templates
+from shared.process import raise_open_files_limit
 from shared.state.keys import BotKeys
 from workers.runtime import Runtime, connect
 from workers.store import Lanes
@@ -29,6 +31,7 @@ class WorkerProcess:
         self.owner = f"celery@{os.getpid()}/{os.getpid()}"
         self.concurrency = settings.async_processing.thread_pool_size
         self._runtime: Runtime | None = None
+        self._building = threading.Lock()
 
     def name_worker(self, name: str, concurrency: int) -> None:
         """Remember who we are; called in the main process, before the pool forks."""
@@ -38,9 +41,10 @@ class WorkerProcess:
     @property
     def runtime(self) -> Runtime:
         """The stages of this very process."""
-        if self._runtime is None or self._runtime.pid != os.getpid():
-            self._runtime = Runtime(self.settings, self.owner, self.concurrency)
-        return self._runtime
+        with self._building:
+            if self._runtime is None or self._runtime.pid != os.getpid():
+                self._runtime = Runtime(self.settings, self.owner, self.concurrency)
+            return self._runtime
 
 
 def make_app(settings: Settings) -> Celery:
@@ -113,10 +117,5 @@ def _configure_logs(**_: Any) -> None:
 
 @signals.celeryd_after_setup.connect
 def _name_worker(sender: str, instance: Any, **_: Any) -> None:
+    raise_open_files_limit()
     worker_process.name_worker(sender, instance.concurrency or 1)
-
-
-@signals.worker_shutting_down.connect
-def _mark_stopping(**_: Any) -> None:
-    client = connect(worker_process.settings, max_connections=1)
-    Lanes(client, owner=worker_process.owner, templates=("", "")).mark_stopping()

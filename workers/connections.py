@@ -18,7 +18,7 @@ from shared.errors import NotSentError, OutcomeUnknownError, PermanentError, Tas
 from workers.deadline import Deadline, Guard
 from workers.resolver import Address, Resolver
 
-IDLE_S = 20.0  #: a connection idle for longer is not used again: many servers close at 30–60 s
+IDLE_S = 20.0  #: a connection idle for longer is not used again: the server may be closing it
 POOLS = 32  #: hosts whose connections are kept
 
 

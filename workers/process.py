@@ -70,4 +70,6 @@ class Process:
             "finish_reason": answer.finish_reason,
             "completion_tokens": answer.completion_tokens,
         }
+        if self._settings.log.content:
+            metadata["text"] = answer.text
         logger.info("reply.written", extra={"metadata": metadata})

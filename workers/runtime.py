@@ -20,6 +20,7 @@ from workers.retry import Policy
 from workers.stage import Stage
 from workers.store import Lanes
 
+MAX_REDIS_CONNECTIONS = 64  #: a call takes a millisecond: many slots share them
 RENEWAL_GRACE_S = 3  #: a claim is renewed this long past its deadline: the hard limit's place
 
 
@@ -28,7 +29,7 @@ class Runtime:
 
     def __init__(self, settings: Settings, owner: str, concurrency: int) -> None:
         self.pid = os.getpid()
-        self.redis = connect(settings, max_connections=concurrency + 4)
+        self.redis = connect(settings, max_connections=min(concurrency + 2, MAX_REDIS_CONNECTIONS))
         self.lanes = Lanes(self.redis, owner=owner, templates=hint_templates())
         keeper = ClaimKeeper(self.lanes)
         client = HttpClient(concurrency=concurrency)

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import backoff
 import redis
+from redis.exceptions import ConnectionError, TimeoutError
 
 from shared.errors import ClaimLostError
 from shared.messages import Reply
@@ -19,6 +21,7 @@ from shared.state.keys import BotKeys, LaneKeys
 from shared.state.scripts import script
 
 LEASE_MS = 15_000
+PATIENCE_S = 20.0  #: an outcome is worth waiting for a Redis that restarts
 NOTICE_INTERVAL_MS = 60_000  #: a conversation gets at most one notice in this time
 
 
@@ -163,6 +166,14 @@ class Lanes:
         """Claims of this worker that are lost from now on don't count as losses."""
         self._client.set(keys.STOPPING_PREFIX + self._owner, 1, ex=3600)
 
+    @backoff.on_exception(
+        backoff.expo,
+        (ConnectionError, TimeoutError),
+        factor=0.1,
+        max_value=1,
+        max_time=PATIENCE_S,
+        logger=None,
+    )
     def _checked(self, name: str, names: Sequence[str], args: Sequence[Any]) -> None:
         if self._run(name, names, args) != "ok":
             raise ClaimLostError(f"{name}: the claim on {names[0]} is gone")

@@ -70,6 +70,14 @@ class Duties:
             self._forget_workers(now_ms)
             self._drop_old_letters(now_ms)
 
+    def stop(self) -> None:
+        """The worker was told to stop: its claims that are lost from now on are no losses."""
+        try:
+            self._lanes.mark_stopping()
+            self._client.hdel(keys.WORKERS, self._worker)
+        except RedisError as error:
+            logger.warning("supervision.failed", extra={"metadata": {"error": repr(error)}})
+
     def _sweep(self) -> bool:
         for _ in range(CALLS_PER_TICK):
             swept = self._lanes.sweep(lease_ms=SWEEPER_LEASE_MS, limit=LANES_PER_CALL)
@@ -106,15 +114,17 @@ def supervision_step(make_duties: Callable[[Any], Duties]) -> type:
     class Supervision(bootsteps.StartStopStep):  # type: ignore[misc]
         requires = ("celery.worker.components:Pool",)
 
-        def __init__(self, worker: Any, **_: Any) -> None:
-            self._stop = threading.Event()
-
         def start(self, worker: Any) -> None:
-            run = make_duties(worker).run
-            threading.Thread(target=run, args=(self._stop,), name="duties", daemon=True).start()
+            self._told_to_stop = threading.Event()
+            self._duties = make_duties(worker)
+            threading.Thread(
+                target=self._duties.run, args=(self._told_to_stop,), name="duties", daemon=True
+            ).start()
 
         def stop(self, worker: Any) -> None:
-            self._stop.set()
+            """Called before the pool waits for its running tasks."""
+            self._told_to_stop.set()
+            self._duties.stop()
 
     return Supervision
 

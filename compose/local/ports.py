@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,14 +87,19 @@ def holder(number: int) -> str:
 def _holder_from_proc(number: int) -> str:
     sockets = {f"socket:[{inode}]" for inode in _listening_inodes(number)}
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = [str(entry.readlink()) for entry in (process / "fd").iterdir()]
-            if not sockets.isdisjoint(links):
+        with suppress(OSError):  # gone meanwhile, or another user's
+            if any(_link(entry) in sockets for entry in (process / "fd").iterdir()):
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
                 return f"pid {process.name} ({command.decode('utf-8', 'replace').strip()})"
-        except OSError:  # gone meanwhile, or another user's
-            continue
     return ""
+
+
+def _link(entry: Path) -> str:
+    """What an open file is; empty when it was closed meanwhile."""
+    try:
+        return str(entry.readlink())
+    except FileNotFoundError:
+        return ""
 
 
 def _listening_inodes(number: int) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from compose.local import processes
 from compose.local.problems import StackError
-from compose.local.programs import Program
+from compose.local.programs import RUN, Program
 
 SOCKET_NAME = "supervisor.sock"
 PID_FILE = "supervisord.pid"
@@ -27,16 +27,16 @@ _START_TIMEOUT_S = 20.0
 _CALL_TIMEOUT_S = 60.0  # stopping a program may take its stop_wait_s
 _PROBE_TIMEOUT_S = 5.0
 
-# %(here)s and %(ENV_…)s are put in after comments were cut and before words are split, so a
-# folder's name may hold anything.
+# Paths are relative to the project, and %(ENV_…)s is put in after comments were cut: so a folder's
+# name may hold what supervisor's syntax gives a meaning (blanks, %, # and ;).
 _HEAD = """\
 ; Made by `make up`.
 [supervisord]
-logfile=%(here)s/logs/supervisord.log
+logfile={run}/logs/supervisord.log
 logfile_maxbytes=10MB
 logfile_backups=3
-pidfile=%(here)s/{pid_file}
-childlogdir=%(here)s/logs
+pidfile={run}/{pid_file}
+childlogdir={run}/logs
 [unix_http_server]
 file=%(ENV_UP_SOCKETS)s/{socket_name}
 chmod=0600
@@ -58,7 +58,7 @@ stopsignal=TERM
 stopwaitsecs={stop_wait_s}
 killasgroup=true
 redirect_stderr=true
-stdout_logfile=%(here)s/logs/{name}.log
+stdout_logfile={run}/logs/{name}.log
 stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=3
 """
@@ -162,12 +162,13 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def config_text(programs: Iterable[Program]) -> str:
     """supervisord.conf. Programs of one order form a group, because groups stop one by one."""
-    parts = [_HEAD.format(pid_file=PID_FILE, socket_name=SOCKET_NAME)]
+    parts = [_HEAD.format(run=RUN, pid_file=PID_FILE, socket_name=SOCKET_NAME)]
     groups: dict[int, list[str]] = defaultdict(list)
     for program in programs:
         groups[program.order].append(program.name)
         parts.append(
             _PROGRAM.format(
+                run=RUN,
                 name=program.name,
                 command=shlex.join(program.command).replace("%", "%%"),
                 order=program.order,
@@ -184,12 +185,16 @@ def config_text(programs: Iterable[Program]) -> str:
 def launch(run: Path, sockets: Path, environ: Mapping[str, str]) -> Supervisor:
     """Start a supervisord for `<run>/supervisord.conf` in the background; it starts no program yet.
 
+    run: the absolute path of a `.run`; the programs run in the folder that it is in.
+
     Raises:
         StackError: it did not come up.
     """
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(run / "supervisord.conf")]
     marked = {**environ, processes.MARK: str(run), "UP_SOCKETS": str(sockets)}
-    done = subprocess.run(command, env=marked, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=run.parent, env=marked, capture_output=True, text=True, check=False
+    )
     supervisor = Supervisor(sockets / SOCKET_NAME)
     if done.returncode or not processes.wait_for(supervisor.answers, timeout_s=_START_TIMEOUT_S):
         raise StackError(f"the supervisor did not start: {(done.stderr or done.stdout).strip()}")

@@ -70,7 +70,7 @@ def _platform_fault(block: Path, merged: Layer) -> str:
     if given is None:
         setting = f"{'.'.join(block)}.platform or {env_name((*block, 'platform'))}"
         return f"its platform is not set; set {setting} to one of {', '.join(PLATFORMS)}"
-    if given.value not in PLATFORMS:
+    if str(given.value) not in PLATFORMS:
         like = nearest(str(given.value), PLATFORMS)
         return f"{given.label} must be one of {', '.join(PLATFORMS)}; the nearest is {like}"
     return ""

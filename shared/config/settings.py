@@ -51,7 +51,9 @@ def _upper(value: Any) -> Any:
 class Group(BaseModel):
     """Settings that belong together. A refused value is never printed: it may be a secret."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
 
 class Auth(Group):
@@ -196,7 +198,9 @@ class Settings(BaseSettings):
     bots: by name.
     """
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     host: str = _setting("0.0.0.0", "Address the ingress listens on.", min_length=1)
     port: int = _setting(18_789, "Port the ingress listens on.", ge=1, le=65_535)

@@ -50,7 +50,7 @@ class Vocabulary:
 
     def _is_to_be_left_alone(self, path: Path) -> bool:
         """Informative names, and what is in a bot's block that was refused as a whole."""
-        if path[:1] == ("bots",) and len(path) > 1 and path[:2] not in self._blocks:
+        if path[0] == "bots" and len(path) > 2 and path[:2] not in self._blocks:
             return True
         return path[:-1] in self._blocks and path[-1] in INFORMATIVE
 
@@ -58,7 +58,7 @@ class Vocabulary:
         in_environment = given.name.startswith((PREFIX, "LOG_"))
         if path in ENVIRONMENT_ONLY and not in_environment:
             yield f"{given.label} is read from the environment alone: set {env_name(path)}"
-        elif path in self._groups:
+        elif path in self._groups or (path[0] == "bots" and len(path) == 2):
             examples = sorted(leaf for leaf in self._leaves if leaf[: len(path)] == path)
             example = _spelled(examples[0], in_environment) if examples else "bots.<name>.platform"
             yield f"{given.label} is a group of settings, not a value; set for instance {example}"

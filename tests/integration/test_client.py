@@ -123,13 +123,7 @@ def test_keep_alive_connection_closed_by_the_server_is_replaced(client: HttpClie
             server.closed.clear()
             assert send(client, server.url).status == 200
             assert server.closed.wait(10)
-            wait_for_end_of_connection()
         assert server.connections == 3
-
-
-def wait_for_end_of_connection() -> None:
-    """The server has closed; over loopback its FIN is there when the next system call returns."""
-    time.sleep(0.01)
 
 
 def test_deadline_of_a_finished_call_does_not_end_its_kept_connection(client: HttpClient) -> None:

@@ -102,7 +102,7 @@ def test_a_value_of_an_env_file_is_taken_as_written(tmp_path):
 
 
 def test_env_files_answer_references_in_yaml(tmp_path):
-    env = yaml_env(tmp_path, "host: ${ENV:WHERE}.example\nmodel: {name: a-${ENV:NONE:-b}-c}\n")
+    env = yaml_env(tmp_path, "host: ${ENV:WHERE}.example\nmodel:\n  name: a-${ENV:NONE:-b}-c\n")
     (tmp_path / ".env").write_text("WHERE=here\n")
 
     settings = load_settings(env, cwd=tmp_path)
