@@ -34,10 +34,10 @@ class OneLineErrors(logging.Filter):
         return True
 
 
-async def serve(settings: Settings) -> None:
-    """Run the gateway until told to stop; requests under way are finished."""
+def make_runner(settings: Settings) -> web.AppRunner:
+    """The gateway, and how long it bears with a connection."""
     logging.getLogger("aiohttp.server").addFilter(OneLineErrors())
-    runner = web.AppRunner(
+    return web.AppRunner(
         build_app(settings),
         access_log=None,
         keepalive_timeout=IDLE_TIMEOUT_S,
@@ -45,6 +45,11 @@ async def serve(settings: Settings) -> None:
         auto_decompress=False,  # signatures are over raw bytes, and no bomb is unpacked
         shutdown_timeout=SHUTDOWN_TIMEOUT_S,
     )
+
+
+async def serve(settings: Settings) -> None:
+    """Run the gateway until told to stop; requests under way are finished."""
+    runner = make_runner(settings)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()

@@ -145,8 +145,9 @@ class _UnixTransport(xmlrpc.client.Transport):
         self._unix_path, self._timeout_s = path, timeout_s
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        del host
-        return _UnixConnection(self._unix_path, self._timeout_s)
+        connection = _UnixConnection(self._unix_path, self._timeout_s)
+        self._connection = host, connection  # where the base class looks when it closes
+        return connection
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -155,9 +156,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self._unix_path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._unix_path))
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.settimeout(self.timeout)
+            sock.connect(str(self._unix_path))
+        except BaseException:
+            sock.close()
+            raise
+        self.sock = sock
 
 
 def config_text(programs: Iterable[Program]) -> str:

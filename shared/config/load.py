@@ -11,9 +11,10 @@ from typing import Any
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from shared.config.bots import BotBlocks
+from shared.config.groups import Group
 from shared.config.known import Path, env_name
 from shared.config.problems import sentences
-from shared.config.settings import Group, Settings
+from shared.config.settings import Settings
 from shared.config.sources import CONFIG_FILE, ENV_FILES, Layer, env_layer, read_env_file
 from shared.config.vocabulary import Vocabulary
 from shared.config.yaml_file import YamlFile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -29,7 +29,7 @@ _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 class Given:
     """A value somebody wrote: `name` as written there, `origin` for a sentence ("in .env")."""
 
-    value: Any
+    value: Any = field(repr=False)
     name: str
     origin: str
 

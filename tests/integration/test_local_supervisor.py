@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from compose.local import processes, redis_server, sockets, supervisor
 from compose.local.problems import StackError
@@ -22,6 +23,7 @@ from shared.state import keys
 
 WAIT_S = 30.0
 SLEEPER = ("sleep", "1000")
+IGNORES_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()"
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def test_every_process_is_found_by_its_mark_and_none_is_left_after_the_shutdown(
         run,
         socket_folder,
         Program("one", SLEEPER, order=1),
-        Program("two", ("sh", "-c", "sleep 1000 & wait"), order=2),
+        Program("two", SLEEPER, order=2),
     )
     pids = {launched.pid(), *running(launched).values()}
 
@@ -99,18 +101,15 @@ def test_programs_stop_last_started_first(run: Path, socket_folder: Path) -> Non
 
 
 def test_orphans_of_a_killed_supervisor_are_found_and_ended(run: Path, socket_folder: Path) -> None:
-    launched = launch(run, socket_folder, Program("stubborn", ("sh", "-c", STUBBORN), order=1))
+    launched = launch(
+        run, socket_folder, Program("stubborn", ("python3", "-c", IGNORES_SIGTERM), order=1)
+    )
     pid = running(launched)["stubborn"]
     os.kill(launched.pid(), signal.SIGKILL)
     assert processes.wait_for(lambda: processes.of_stack(run) == [pid], timeout_s=WAIT_S)
 
     assert processes.end([pid], grace_s=0.2) == []
     assert processes.of_stack(run) == []
-
-
-STUBBORN = (
-    f"exec {sys.executable} -c 'import signal; signal.signal(15, signal.SIG_IGN); signal.pause()'"
-)
 
 
 def test_program_that_keeps_ending_is_told_with_the_end_of_its_log(
@@ -178,7 +177,9 @@ def test_stuck_worker_is_restarted_and_its_busy_neighbour_is_not(
 def test_without_redis_no_worker_is_blamed(run: Path, socket_folder: Path) -> None:
     launched = launch(run, socket_folder, Program("worker-process", SLEEPER, order=40))
     running(launched)
-    nowhere = redis.Redis(unix_socket_path=str(socket_folder / "nothing.sock"))
+    nowhere = redis.Redis(
+        unix_socket_path=str(socket_folder / "nothing.sock"), retry=Retry(NoBackoff(), 0)
+    )
     watcher = Watcher(launched, nowhere, "host")
 
     assert watcher.look(0.0) == []
