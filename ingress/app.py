@@ -64,7 +64,7 @@ def connect(settings: Settings) -> redis.asyncio.Redis:
         health_check_interval=30,
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.02), retries=3),
     )
-    return redis.asyncio.Redis(connection_pool=pool)
+    return redis.asyncio.Redis.from_pool(pool)  # closing the client then closes the pool, too
 
 
 def _lifespan(

@@ -14,6 +14,7 @@ from typing import Any
 
 import redis
 from celery import bootsteps
+from celery.worker import state
 from redis.exceptions import RedisError
 
 from shared.state import keys
@@ -53,6 +54,9 @@ class Duties:
     def run(self, stop: threading.Event) -> None:
         """Tick until told to stop. An outage of Redis is waited out."""
         while not stop.wait(TICK_S):
+            if state.should_stop is not None or state.should_terminate is not None:
+                self.stop()
+                return
             try:
                 self.tick()
             except RedisError as error:
@@ -122,7 +126,7 @@ def supervision_step(make_duties: Callable[[Any], Duties]) -> type:
             ).start()
 
         def stop(self, worker: Any) -> None:
-            """Called before the pool waits for its running tasks."""
+            """Threads and prefork call it before the pool waits for its tasks, gevent after."""
             self._told_to_stop.set()
             self._duties.stop()
 

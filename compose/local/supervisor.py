@@ -113,13 +113,17 @@ class Supervisor:
                 raise StackError(f"{name} can't be started: {fault.faultString}") from fault
 
     def restart(self, name: str) -> None:
-        """Stop (SIGTERM, then SIGKILL) and start again."""
+        """Stop and start again."""
+        self.stop(name)
+        self.start(name)
+
+    def stop(self, name: str) -> None:
+        """SIGTERM, then SIGKILL; waits for the end. It stays stopped. Twice is no fault."""
         try:
             self._call("stopProcess", self._full_name(name), True)
         except xmlrpc.client.Fault as fault:
             if "NOT_RUNNING" not in fault.faultString:
                 raise StackError(f"{name} can't be stopped: {fault.faultString}") from fault
-        self.start(name)
 
     def shutdown(self) -> None:
         """Ask it to stop every program, the last started first, and then itself."""

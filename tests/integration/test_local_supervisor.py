@@ -77,7 +77,7 @@ def test_every_process_is_found_by_its_mark_and_none_is_left_after_the_shutdown(
     )
     pids = {launched.pid(), *running(launched).values()}
 
-    assert pids < set(processes.of_stack(run))
+    assert pids == set(processes.of_stack(run))
     launched.shutdown()
 
     assert processes.wait_for(lambda: not processes.living(pids), timeout_s=WAIT_S)
