@@ -41,7 +41,11 @@ class Stage:
 
     def run(self, lane: str, seq: int, *, history_entries: int = 0) -> None:
         """Work on the lane's head, if it is free and due."""
-        claim = self.lanes.claim(lane, seq, history_entries=history_entries)
+        try:
+            claim = self.lanes.claim(lane, seq, history_entries=history_entries)
+        except RedisError as error:  # the hint is lost with it; the sweeper gives another
+            logger.error("claim.failed", extra={"metadata": {"error": repr(error)}})
+            return
         if claim is None:
             return
         started = time.monotonic()
@@ -76,7 +80,16 @@ class Stage:
             unsure = isinstance(error, OutcomeUnknownError)
             self.lanes.retry(claim, fate.at - now, describe(error), unsure=unsure)
         else:
-            self.lanes.bury(claim, fate.reason, None if claim.is_notice else self.notice(claim))
+            self.lanes.bury(claim, fate.reason, self._notice_or_none(claim))
+
+    def _notice_or_none(self, claim: Claim) -> Reply | None:
+        if claim.is_notice:
+            return None
+        try:
+            return self.notice(claim)
+        except TaskError as error:  # its bot is gone, or its address can't be unsealed any more
+            logger.warning("notice.impossible", extra={"metadata": {"error": str(error)}})
+            return None
 
     def _log(self, claim: Claim, error: Exception, fate: object) -> None:
         metadata = {

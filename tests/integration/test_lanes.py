@@ -313,3 +313,20 @@ def test_an_unknown_outcome_is_remembered_and_a_known_one_is_not(bench: Bench) -
 
     assert bench.claim_reply(first).unsure_ms == unknown.now_ms
     assert bench.claim_reply(second).unsure_ms is None
+
+
+def test_a_letter_may_be_dropped_while_its_notice_is_under_way(bench: Bench) -> None:
+    first, second, third = event("a"), event("b"), event("c")
+    bench.accept(first, second, third)
+    for each in (first, second, third):
+        bench.lanes.bury(bench.claim(each), "model:401", NOTICE)
+    claims = [bench.claim_reply(each) for each in (first, second, third)]
+    bench.lanes.drop(BOT, [each.trace_id for each in (first, second, third)])
+
+    bench.lanes.settle(claims[0], next_part=1, parts=1)
+    bench.lanes.bury(claims[1], "feishu:230002", None)
+    bench.lanes.retry(claims[2], 0, "feishu:500")
+
+    assert bench.lanes.claim(outbox(third), 1) is None
+    assert bench.client.zcard(keys.DUE) == 0
+    assert bench.counts() == {"accepted": 3, "dead": 0, "dropped": 3}

@@ -78,8 +78,12 @@ local function finish(event, fate, claim, now)
   redis.call('SET', event, line, 'EX', 86400)
 end
 
+-- Not a hash: the event was dropped while its notice was under way.
+local function is_record(event) return redis.call('TYPE', event).ok == 'hash' end
+
 -- A line of the event's history: what went wrong, when; the newest 2 KiB stay.
 local function note(event, stage, tries, text, now)
+  if not is_record(event) then return end
   local log = (redis.call('HGET', event, 'log') or '') ..
     text_of(now) .. '\t' .. stage .. '\t' .. tries .. '\t' .. text .. '\n'
   redis.call('HSET', event, 'log', log:sub(-2048))

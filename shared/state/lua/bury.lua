@@ -12,16 +12,16 @@ local is_notice = head:sub(1, 1) == '!'
 local stage = queue_of(lane)
 local now = now_ms()
 if redis.call('HGET', state_of(lane), 'claim') ~= claim then
-  local by = redis.call('TYPE', event).ok == 'hash' and redis.call('HGET', event, 'buried_by')
+  local by = is_record(event) and redis.call('HGET', event, 'buried_by')
   return by == claim and 'ok' or 'lost'
 end
 
 active(now)
 note(event, stage, redis.call('HGET', state_of(lane), 'tries'), why, now)
-redis.call('HSET', event, 'buried_by', claim)
+if is_record(event) then redis.call('HSET', event, 'buried_by', claim) end
 end_turn(lane, claim, now)
 if is_notice then
-  redis.call('HDEL', event, 'notice', 'notice_part')
+  if is_record(event) then redis.call('HDEL', event, 'notice', 'notice_part') end
   advance(lane, now)
   return 'ok'
 end

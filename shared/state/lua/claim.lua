@@ -15,7 +15,7 @@ local queue = queue_of(lane)
 local function is_orphan(head)
   if head:sub(1, 1) ~= '!' then return false end
   local event = event_of(lane, head:sub(2))
-  return redis.call('TYPE', event).ok ~= 'hash' or redis.call('HEXISTS', event, 'notice') == 0
+  return not is_record(event) or redis.call('HEXISTS', event, 'notice') == 0
 end
 
 -- A claim whose lease ended is lost, unless its worker had been asked to stop.

@@ -11,10 +11,9 @@ local is_notice = head:sub(1, 1) == '!'
 local now = now_ms()
 
 local function was_settled()
-  if redis.call('TYPE', event).ok == 'string' then
-    return redis.call('GET', event):sub(-#claim) == claim
-  end
-  return redis.call('HGET', event, 'settled_by') == claim
+  if is_record(event) then return redis.call('HGET', event, 'settled_by') == claim end
+  local line = redis.call('GET', event)
+  return line and line:sub(-#claim) == claim
 end
 
 if redis.call('HGET', state_of(lane), 'claim') ~= claim then
@@ -22,16 +21,16 @@ if redis.call('HGET', state_of(lane), 'claim') ~= claim then
 end
 active(now)
 end_turn(lane, claim, now)
-if tonumber(ARGV[6]) < tonumber(ARGV[7]) then
+if is_record(event) and tonumber(ARGV[6]) < tonumber(ARGV[7]) then
   redis.call('HSET', event, is_notice and 'notice_part' or 'next_part', ARGV[6], 'settled_by', claim)
   redis.call('DEL', state_of(lane))
   hint(lane, now, 0)
   return 'ok'
 end
-if is_notice then
+if is_notice and is_record(event) then
   redis.call('HDEL', event, 'notice', 'notice_part')
   redis.call('HSET', event, 'settled_by', claim)
-else
+elseif not is_notice then
   finish(event, 'answered', claim, now)
   redis.call('HINCRBY', counts, 'answered', 1)
 end

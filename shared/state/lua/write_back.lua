@@ -9,8 +9,7 @@
 local inbox, outbox, event, history = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local claim, id = ARGV[4], ARGV[5]
 local now = now_ms()
-local is_record = redis.call('TYPE', event).ok == 'hash'
-if is_record and redis.call('HGET', event, 'written_by') == claim then return 'ok' end
+if is_record(event) and redis.call('HGET', event, 'written_by') == claim then return 'ok' end
 if redis.call('HGET', state_of(inbox), 'claim') ~= claim then return 'lost' end
 
 active(now)
