@@ -9,20 +9,18 @@ from collections.abc import AsyncIterator, Callable
 
 import redis.asyncio
 from aiohttp import web
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
 
 from ingress.bots import build_bots
 from ingress.health import Health
 from ingress.inbox import Inbox, Limits
 from ingress.memory import MemoryWatch
 from ingress.metrics import Metrics
+from ingress.redis_client import connect
 from ingress.webhook import Webhook
 from shared.config import Settings
 from shared.envelope import hint_templates
 
 MAX_BODY_BYTES = 1 << 20
-REDIS_CONNECTIONS = 8  #: accept uses one at a time; probes and the memory watch the others
 
 logger = logging.getLogger(__name__)
 
@@ -50,21 +48,6 @@ def build_app(settings: Settings) -> web.Application:
     app.router.add_get("/metrics", health.metrics)
     app.cleanup_ctx.append(_lifespan(client, memory))
     return app
-
-
-def connect(settings: Settings) -> redis.asyncio.Redis:
-    """A client whose calls end well within the 0.8 s that accept has."""
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        settings.redis.client_url,
-        max_connections=REDIS_CONNECTIONS,
-        timeout=0.5,
-        decode_responses=True,
-        socket_timeout=0.7,
-        socket_connect_timeout=0.5,
-        health_check_interval=30,
-        retry=Retry(ExponentialBackoff(cap=0.1, base=0.02), retries=3),
-    )
-    return redis.asyncio.Redis.from_pool(pool)  # closing the client then closes the pool, too
 
 
 def _lifespan(

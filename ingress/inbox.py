@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from ingress.bots import IngressBot
 from shared.errors import StateUnavailableError
-from shared.messages import Event
+from shared.messages import Event, seen_id
 from shared.state import keys
 from shared.state.scripts import script
 
@@ -42,6 +42,7 @@ class Limits:
 class _Waiting:
     keys: tuple[str, str, str, str]
     trace_id: str
+    event_id: bytes
     wire: str
     answer: asyncio.Future[Outcome]
 
@@ -76,6 +77,7 @@ class Inbox:
         waiting = _Waiting(
             keys=_keys_of(bot, event),
             trace_id=event.trace_id,
+            event_id=seen_id(event),
             wire=bot.wire(event),
             answer=asyncio.get_running_loop().create_future(),
         )
@@ -107,7 +109,7 @@ class Inbox:
             waiting = self._waiting.popleft()
             if not waiting.answer.done():  # its caller has not given up
                 batch.append(waiting)
-                size += len(waiting.wire)
+                size += len(waiting.wire.encode())
         return batch
 
     async def _send(self, batch: list[_Waiting]) -> list[Outcome]:
@@ -115,7 +117,7 @@ class Inbox:
         args = list(self._head)
         for waiting in batch:
             names += waiting.keys
-            args += [waiting.trace_id, waiting.wire]
+            args += [waiting.trace_id, waiting.event_id, waiting.wire]
         if not self._wait_replicas:
             return list(await self._accept(keys=names, args=args))
         return await self._send_and_wait(names, args)
@@ -131,10 +133,9 @@ class Inbox:
 
 
 def _keys_of(bot: IngressBot, event: Event) -> tuple[str, str, str, str]:
-    has_own_event_id = event.event_id and event.event_id != event.message_id
     return (
         bot.keys.event(event.trace_id),
-        bot.keys.seen(event.event_id) if has_own_event_id else "",
+        bot.keys.seen,
         bot.keys.inbox(event.conversation_id),
         bot.keys.counts,
     )

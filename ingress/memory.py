@@ -23,12 +23,15 @@ class MemoryWatch:
 
     async def run(self) -> None:
         """Look every second until cancelled; an outage of Redis leaves the last answer."""
+        task = asyncio.current_task()
         while True:
             try:
                 async with asyncio.timeout(INTERVAL_S):
                     await self.look()
             except (RedisError, OSError, TimeoutError):
                 logger.debug("memory.unknown")
+            if task is None or task.cancelling():
+                return  # redis-py swallows a cancellation while it connects; a stop must not hang
             await asyncio.sleep(INTERVAL_S)
 
     async def look(self) -> None:

@@ -138,8 +138,19 @@ class Delivered:
 
 def digest(*names: str) -> str:
     """24 hex digits naming a tuple of strings; 96 bits, so that a day's ids never collide."""
+    return _digest(*names).hex()
+
+
+def seen_id(event: Event) -> bytes:
+    """How an event id is remembered; empty where the message id says it all."""
+    if event.event_id in ("", event.message_id):
+        return b""
+    return _digest(event.event_id)
+
+
+def _digest(*names: str) -> bytes:
     joined = "\x00".join(names).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(joined, digest_size=12).hexdigest()
+    return hashlib.blake2b(joined, digest_size=12).digest()
 
 
 def dump_json(value: Any) -> str:

@@ -15,7 +15,8 @@ from shared.config import Settings, settings_or_exit
 from shared.envelope import PROCESS, PUSH, QUEUES, hint_templates
 from shared.process import raise_open_files_limit
 from shared.state.keys import BotKeys
-from workers.runtime import Runtime, connect
+from workers.redis_client import broker_options, connect
+from workers.runtime import Runtime
 from workers.store import Lanes
 from workers.supervision import Duties, describe_worker, supervision_step
 
@@ -60,6 +61,7 @@ def make_app(settings: Settings) -> Celery:
             "socket_timeout": 10,
             "socket_connect_timeout": settings.redis.socket_timeout_s,
             "health_check_interval": 30,
+            **broker_options(settings),
         },
         task_acks_late=False,
         worker_prefetch_multiplier=1,

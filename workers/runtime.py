@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 
-import redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry as RedisRetry
-
 from shared.config import Settings
 from shared.envelope import PROCESS, PUSH, hint_templates
 from workers.bots import Bots
@@ -16,6 +12,7 @@ from workers.client import HttpClient
 from workers.model import Model
 from workers.process import Process
 from workers.push import Push
+from workers.redis_client import connect
 from workers.retry import Policy
 from workers.stage import Stage
 from workers.store import Lanes
@@ -55,21 +52,6 @@ class Runtime:
             notice=push.notice,
         )
         self.history_entries = process.history_entries
-
-
-def connect(settings: Settings, *, max_connections: int) -> redis.Redis:
-    """A client that never waits for ever, and repeats what a short outage cut."""
-    pool = redis.BlockingConnectionPool.from_url(
-        settings.redis.client_url,
-        max_connections=max_connections,
-        timeout=5,
-        decode_responses=True,
-        socket_timeout=settings.redis.socket_timeout_s,
-        socket_connect_timeout=settings.redis.socket_timeout_s,
-        health_check_interval=30,
-        retry=RedisRetry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
-    )
-    return redis.Redis(connection_pool=pool)
 
 
 def _policy(settings: Settings, limit_s: float) -> Policy:

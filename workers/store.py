@@ -12,7 +12,7 @@ from typing import Any
 
 import backoff
 import redis
-from redis.exceptions import ConnectionError, TimeoutError
+from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 
 from shared.errors import ClaimLostError
 from shared.messages import Reply
@@ -168,7 +168,7 @@ class Lanes:
 
     @backoff.on_exception(
         backoff.expo,
-        (ConnectionError, TimeoutError),
+        (ConnectionError, TimeoutError, ReadOnlyError),  # the last: it is a replica now
         factor=0.1,
         max_value=1,
         max_time=PATIENCE_S,

@@ -86,7 +86,14 @@ class Model(Group):
 
 class Redis(Group):
     url: SecretStr = setting(
-        SecretStr("redis://127.0.0.1:6379/0"), "redis://, rediss:// or unix:// with its password."
+        SecretStr("redis://127.0.0.1:6379/0"),
+        "redis://, rediss:// or unix:// with its password; or the sentinels that know it.",
+    )
+    master_name: str = setting(
+        "", "With sentinel://: what the sentinels call the primary.", validate_default=True
+    )
+    sentinel_password: SecretStr | None = setting(
+        None, "With sentinel://: the sentinels' own password, if they have one."
     )
     wait_replicas: int = setting(
         0, "Replicas that must have an event before it is acknowledged.", ge=0, le=10
@@ -100,9 +107,29 @@ class Redis(Group):
     def _is_usable(cls, value: SecretStr) -> SecretStr:
         return SecretStr(redis_url.check(value.get_secret_value()))
 
+    @field_validator("master_name", "sentinel_password")
+    @classmethod
+    def _is_for_sentinels(cls, value: Any, info: Any) -> Any:
+        url = info.data.get("url")  # missing when it was refused
+        has_sentinels = url is not None and redis_url.is_sentinel(url.get_secret_value())
+        if has_sentinels and value == "":
+            raise ValueError(
+                "is not set, but needed with sentinel://; it is the name in the sentinels' "
+                "`sentinel monitor <name> …`"
+            )
+        if url is not None and not has_sentinels and value:
+            raise ValueError("is only for a CLAWDBOT_REDIS__URL that is sentinel://; remove it")
+        return value
+
+    @property
+    def sentinels(self) -> redis_url.Sentinels | None:
+        """Who knows the primary's address; None when `url` is that of a server."""
+        url = self.url.get_secret_value()
+        return redis_url.Sentinels.parse(url) if redis_url.is_sentinel(url) else None
+
     @property
     def client_url(self) -> str:
-        """For `redis.Redis.from_url`; carries the password."""
+        """For `redis.Redis.from_url`; carries the password. ValueError when there are sentinels."""
         return redis_url.client_url(self.url.get_secret_value())
 
     @property

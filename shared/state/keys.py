@@ -7,7 +7,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 |---|---|---|---|
 | `{bot}:event:{id}` | hash | none | an unfinished or dead event: wire form, reply, times |
 | the same | string | 24 h | after the end: fate and times in a line; what stays for deduplication |
-| `{bot}:seen:{digest}` | string | 24 h | an event id of the platform was accepted |
+| `{bot}:seen:{day}` | set | 3 days | digests of the platform's event ids accepted that day |
 | `{bot}:conv:{c}:inbox` | list | none | lane: events to process, oldest first |
 | `{bot}:conv:{c}:outbox` | list | none | lane: replies to push; `!id`: a dead event's notice |
 | `{lane}:state` | hash | none | the head's claim, lease, attempts, due time; hint sequence |
@@ -82,8 +82,10 @@ class BotKeys:
     def event(self, trace_id: str) -> str:
         return f"{self.prefix}:event:{trace_id}"
 
-    def seen(self, event_id: str) -> str:
-        return f"{self.prefix}:seen:{digest(event_id)}"
+    @property
+    def seen(self) -> str:
+        """The beginning; `accept.lua` puts the number of the day behind it."""
+        return f"{self.prefix}:seen:"
 
     def conversation(self, conversation_id: str) -> str:
         plain = _PLAIN_CONVERSATION.fullmatch(conversation_id) is not None

@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from shared.envelope import hint_templates
-from shared.messages import Event, Reply
+from shared.messages import Event, Reply, seen_id
 from shared.state import keys
 from shared.state.keys import BotKeys, LaneKeys
 from shared.state.scripts import script
@@ -33,9 +33,9 @@ class Bench:
         names = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
         args: list[Any] = [*TEMPLATES, "ingress", qps, keys.QPS_PREFIX, bot, conv]
         for event in events:
-            names += [BOT.event(event.trace_id), BOT.seen(event.event_id)]
+            names += [BOT.event(event.trace_id), BOT.seen]
             names += [BOT.inbox(event.conversation_id), BOT.counts]
-            args += [event.trace_id, event.to_wire(str)]
+            args += [event.trace_id, seen_id(event), event.to_wire(str)]
         return self.client.register_script(script("accept"))(keys=names, args=args)
 
     def claim(self, event: Event, lanes: Lanes | None = None) -> Claim:

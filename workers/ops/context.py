@@ -18,7 +18,7 @@ from shared.envelope import hint_templates
 from shared.errors import StateUnavailableError
 from shared.messages import digest
 from shared.state.keys import BotKeys
-from workers.runtime import connect
+from workers.redis_client import connect
 from workers.store import Lanes
 
 

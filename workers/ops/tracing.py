@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from shared.state.census import FATES
 from shared.state.keys import BotKeys
 from workers.ops.context import Operator, instant, operator, show_json
 
@@ -41,7 +42,8 @@ def follow(op: Operator, bot: BotKeys, trace_id: str) -> dict[str, Any]:
 
 
 def _finished(line: str) -> tuple[str, list[dict[str, Any]]]:
-    fate, accepted, written, ended, process_tries, push_tries, _ = line.split(" ")
+    letter, accepted, written, ended, process_tries, push_tries, _ = line.split(" ")
+    fate = next(name for name in FATES if name.startswith(letter))
     start = int(accepted)
     steps = [_step(start, "accepted")]
     if written != "-":

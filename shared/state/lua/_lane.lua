@@ -67,13 +67,18 @@ local function enqueue(lane, id, now)
   if redis.call('RPUSH', lane, id) == 1 then hint(lane, now, 0) end
 end
 
--- What stays of a finished event: deduplication and its times, in one short string.
+-- What stays of a finished event: deduplication and its times, in one short string: fate (its
+-- first letter), ms accepted, ms until the reply was written, ms until the end, attempts of both
+-- stages, the beginning of the last claim's id. 44 characters take Redis no second allocation.
+local CLAIM_MARK = 8
+local function mark_of(claim) return claim:sub(1, CLAIM_MARK) end
+
 local function finish(event, fate, claim, now)
   local f = redis.call('HMGET', event, 'accepted', 'written', 'process_tries', 'push_tries')
   local accepted = tonumber(f[1]) or now
   local written = f[2] and text_of(tonumber(f[2]) - accepted) or '-'
-  local line = table.concat({ fate, text_of(accepted), written, text_of(now - accepted),
-    f[3] or 0, f[4] or 0, claim }, ' ')
+  local line = table.concat({ fate:sub(1, 1), text_of(accepted), written, text_of(now - accepted),
+    f[3] or 0, f[4] or 0, mark_of(claim) }, ' ')
   redis.call('DEL', event)
   redis.call('SET', event, line, 'EX', 86400)
 end

@@ -13,7 +13,7 @@ local now = now_ms()
 local function was_settled()
   if is_record(event) then return redis.call('HGET', event, 'settled_by') == claim end
   local line = redis.call('GET', event)
-  return line and line:sub(-#claim) == claim
+  return line and line:sub(-CLAIM_MARK) == mark_of(claim)
 end
 
 if redis.call('HGET', state_of(lane), 'claim') ~= claim then

@@ -1,0 +1,80 @@
+"""The ingress's client of Redis: one server, or the primary that the sentinels name."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelManagedConnection
+from redis.backoff import ExponentialBackoff
+
+from shared.config import Settings
+from shared.config.redis_url import Sentinels
+
+CONNECTIONS = 8  #: accept uses one at a time; probes and the memory watch the others
+SENTINEL_TIMEOUT_S = 0.2  #: a dead one must leave time for the next in the 0.8 s that accept has
+
+
+def connect(settings: Settings) -> redis.asyncio.Redis:
+    """A client whose calls end well within the 0.8 s that accept has."""
+    options: dict[str, Any] = {
+        "max_connections": CONNECTIONS,
+        "timeout": 0.5,
+        "decode_responses": True,
+        "socket_timeout": 0.7,
+        "socket_connect_timeout": 0.5,
+        "health_check_interval": 30,
+        "retry": Retry(ExponentialBackoff(cap=0.1, base=0.02), retries=3),
+    }
+    address = settings.redis.sentinels
+    if address is None:
+        pool = redis.asyncio.BlockingConnectionPool.from_url(settings.redis.client_url, **options)
+    else:
+        pool = redis.asyncio.BlockingConnectionPool(
+            connection_class=SentinelManagedConnection,
+            connection_pool=Primary(settings, address),
+            username=address.username,
+            password=address.password,
+            db=address.database,
+            **options,
+        )
+    return redis.asyncio.Redis.from_pool(pool)  # closing the client then closes the pool, too
+
+
+class Primary:
+    """Tells every new connection where the primary is now.
+
+    It stands where a `SentinelManagedConnection` expects redis-py's `SentinelConnectionPool`, which
+    doesn't wait for a free connection. A connection to a server that is no longer the primary ends
+    by itself: the server is gone, or it refuses to write.
+    """
+
+    is_master: Final = True
+    check_connection: Final = True
+
+    def __init__(self, settings: Settings, address: Sentinels) -> None:
+        password = settings.redis.sentinel_password
+        self._nodes = list(address.nodes)
+        self._name = settings.redis.master_name
+        self._options = {
+            "password": password.get_secret_value() if password else None,
+            "socket_timeout": SENTINEL_TIMEOUT_S,
+            "socket_connect_timeout": SENTINEL_TIMEOUT_S,
+            "retry": None,  # once: the next sentinel is asked instead
+        }
+
+    async def get_master_address(self) -> tuple[str, int]:
+        """Ask the sentinels, one after the other.
+
+        Raises:
+            redis.exceptions.ConnectionError: none knows a primary that is up.
+        """
+        # Made for one question: concurrent ones would lose a sentinel from a shared list, which
+        # redis-py 8.1 reorders in place.
+        async with Sentinel(self._nodes, sentinel_kwargs=self._options) as sentinels:
+            found: tuple[str, int] = await sentinels.discover_master(self._name)
+            answered = sentinels.sentinels[0].get_connection_kwargs()
+        first = (answered["host"], answered["port"])
+        self._nodes.sort(key=lambda node: node != first)  # it is asked first the next time
+        return found
