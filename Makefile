@@ -6,7 +6,6 @@ PYTHON_BIN := .venv/bin/python
 COMPOSE := docker compose -f compose/compose.yaml
 ARGS ?=
 
-
 .PHONY: help install up down status logs check test e2e compose-up compose-down lock clean
 
 help: ## list these targets
@@ -15,7 +14,7 @@ help: ## list these targets
 install: ## make .venv from the lock, if it is not there or not up to date
 	@sh requirements/install.sh
 
-up: install ## start the whole stack on this machine and say what to open
+up: install ## start the whole stack here and say what to open (UP_FLOWER_PORT=, UP_SIMULATOR_PORT= move those)
 	@$(PYTHON_BIN) -m compose.local up
 
 down: install ## stop the stack; what Redis holds stays
@@ -33,11 +32,11 @@ check: install ## format, lint, strict types, architecture
 	@$(PYTHON_BIN) -m mypy
 	@$(PYTHON_BIN) -m pytest tests/test_architecture.py
 
-test: install ## run all quick tests (ARGS="-k word" to choose)
-	@$(PYTHON_BIN) -m pytest tests $(ARGS)
+test: install ## run all tests (ARGS="tests/unit -k word" to choose)
+	@$(PYTHON_BIN) -m pytest $(ARGS)
 
 e2e: install ## run the tests with real processes and the simulator
-	@$(PYTHON_BIN) -m pytest tests -m "e2e or kill" $(ARGS)
+	@$(PYTHON_BIN) -m pytest -m "e2e or kill" $(ARGS)
 
 compose-up: ## the same stack in containers
 	$(COMPOSE) up -d --build --wait

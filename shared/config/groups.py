@@ -54,7 +54,7 @@ class Group(BaseModel):
 
 class Auth(Group):
     ak_id: str = setting("", "Access key id; informative with model.auth=bearer.")
-    ak_secret: Secrets = setting((), "The model's key, or a JSON list of keys in rotation.")
+    ak_secret: Secrets = setting((), "The model's key; of a JSON list the first is used.")
     endpoint: Annotated[str, AfterValidator(_endpoint)] | None = setting(
         None, "The OpenAI-compatible address of the model, up to and including /v1."
     )
