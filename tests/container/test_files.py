@@ -1,0 +1,82 @@
+"""What needs no engine: the files parse, agree with each other and open no door by mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.container.stack import COMPOSE_FILE, ROOT
+
+CHART = ROOT / "helm" / "clawdbot"
+TYPES = {"object": dict, "array": list, "string": str, "integer": int}
+
+
+def test_only_the_ingress_is_published_beyond_this_machine() -> None:
+    services = yaml.safe_load(COMPOSE_FILE.read_text("utf-8"))["services"]
+    published = {
+        name: port for name, service in services.items() for port in service.get("ports", [])
+    }
+    assert set(published) == {"ingress", "flower", "simulator"}
+    del published["ingress"]
+    assert all(port.startswith("127.0.0.1:") for port in published.values())
+
+
+def test_redis_keeps_every_write() -> None:
+    redis = yaml.safe_load(COMPOSE_FILE.read_text("utf-8"))["services"]["redis"]["command"]
+    options = dict(zip(redis[1::2], redis[2::2], strict=True))
+    assert options["--appendonly"] == "yes"
+    assert options["--appendfsync"] == "always"
+    assert options["--maxmemory-policy"] == "noeviction"
+
+
+@pytest.mark.parametrize("name", ["Chart.yaml", "values.yaml"])
+def test_the_charts_plain_files_parse(name: str) -> None:
+    assert isinstance(yaml.safe_load((CHART / name).read_text("utf-8")), dict)
+
+
+def test_the_charts_schema_allows_its_values_and_no_others() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    assert not list(_mismatches(values, schema, schema["definitions"], "values"))
+    values["ingress"]["replica"] = 2
+    assert list(_mismatches(values, schema, schema["definitions"], "values"))
+
+
+def test_the_charts_templates_use_only_values_that_exist() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    for file in sorted((CHART / "templates").iterdir()):
+        for path in _values_used(file):
+            branch: Any = values
+            for key in path:
+                assert key in branch, f"{file.name}: .Values.{'.'.join(path)}"
+                branch = branch[key]
+
+
+def _mismatches(value: Any, rule: dict[str, Any], definitions: Any, where: str) -> Any:
+    """The part of JSON Schema that the chart uses: types, names, needed names, choices."""
+    if "$ref" in rule:
+        rule = definitions[rule["$ref"].rpartition("/")[2]]
+    if "enum" in rule and value not in rule["enum"]:
+        yield f"{where}: not one of {rule['enum']}"
+    if "type" in rule and not isinstance(value, TYPES[rule["type"]]):
+        yield f"{where}: not of type {rule['type']}"
+    if not isinstance(value, dict):
+        return
+    yield from (
+        f"{where}: {name} is missing" for name in rule.get("required", []) if name not in value
+    )
+    properties = rule.get("properties", {})
+    for name, inner in value.items():
+        if name in properties:
+            yield from _mismatches(inner, properties[name], definitions, f"{where}.{name}")
+        elif rule.get("additionalProperties") is False:
+            yield f"{where}: {name} is not known"
+
+
+def _values_used(template: Path) -> list[list[str]]:
+    words = template.read_text("utf-8").replace("(", " ").replace(")", " ").split()
+    return [w.removeprefix(".Values.").split(".") for w in words if w.startswith(".Values.")]
