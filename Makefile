@@ -3,7 +3,8 @@
 SHELL := /bin/sh
 
 PYTHON_BIN := .venv/bin/python
-COMPOSE := docker compose -f compose/compose.yaml
+# Compose would look for .env beside its file.
+COMPOSE := docker compose $(if $(wildcard .env),--env-file .env) -f compose/compose.yaml
 ARGS ?=
 
 .PHONY: help install up down status logs check test e2e compose-up compose-down lock clean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 from typing import Any
 
@@ -29,14 +30,14 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.owner = f"celery@{os.getpid()}/{os.getpid()}"
+        self.owner = _unique(f"celery@{os.getpid()}")
         self.concurrency = settings.async_processing.thread_pool_size
         self._runtime: Runtime | None = None
         self._building = threading.Lock()
 
     def name_worker(self, name: str, concurrency: int) -> None:
         """Remember who we are; called in the main process, before the pool forks."""
-        self.owner = f"{name}/{os.getpid()}"
+        self.owner = _unique(name)
         self.concurrency = concurrency
 
     @property
@@ -46,6 +47,11 @@ class WorkerProcess:
             if self._runtime is None or self._runtime.pid != os.getpid():
                 self._runtime = Runtime(self.settings, self.owner, self.concurrency)
             return self._runtime
+
+
+def _unique(name: str) -> str:
+    """A worker's name with a mark of this start: in containers, names and pids come again."""
+    return f"{name}/{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def make_app(settings: Settings) -> Celery:

@@ -65,7 +65,7 @@ class Claim:
 
 
 class Lanes:
-    """The scripts of one process. `owner`: `<worker's name>/<pid of its main process>`."""
+    """The scripts of one process. `owner`: `<worker's name>/<mark of its start>`."""
 
     def __init__(self, client: redis.Redis, *, owner: str, templates: tuple[str, str]) -> None:
         self._client = client

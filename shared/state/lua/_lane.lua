@@ -2,7 +2,7 @@
 --
 -- Every script that includes this takes first
 --   KEYS 1 due  2 hints  3 suspect  4 suspects  5 workers:active
---   ARGV 1 template of a `process` hint  2 template of a `push` hint  3 caller (worker/pid)
+--   ARGV 1 template of a `process` hint  2 template of a `push` hint  3 caller (worker/start)
 -- state (HASH, about the head only; gone when the lane is empty)
 --   claim, lease, owner, claimed   the live claim: random id, end in ms, who, since when
 --   last                           the claim that gave the head back for a retry
