@@ -32,7 +32,7 @@ def connect(settings: Settings) -> redis.asyncio.Redis:
         pool = redis.asyncio.BlockingConnectionPool.from_url(settings.redis.client_url, **options)
     else:
         pool = redis.asyncio.BlockingConnectionPool(
-            connection_class=SentinelManagedConnection,
+            connection_class=PrimaryConnection,
             connection_pool=Primary(settings, address),
             username=address.username,
             password=address.password,
@@ -40,6 +40,20 @@ def connect(settings: Settings) -> redis.asyncio.Redis:
             **options,
         )
     return redis.asyncio.Redis.from_pool(pool)  # closing the client then closes the pool, too
+
+
+class PrimaryConnection(SentinelManagedConnection):  # type: ignore[misc]
+    """Asks for the primary at every connect.
+
+    redis-py 8.1 repeats a command at the server that it was cut from: by then a replica, or a
+    primary just restarted whose writes will be lost.
+    """
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send, to the primary of this very moment if there is no connection."""
+        if not self.is_connected:
+            await self.connect_to(await self.connection_pool.get_master_address())
+        await super().send_packed_command(command, check_health)
 
 
 class Primary:
@@ -56,7 +70,7 @@ class Primary:
     def __init__(self, settings: Settings, address: Sentinels) -> None:
         password = settings.redis.sentinel_password
         self._nodes = list(address.nodes)
-        self._name = settings.redis.master_name
+        self.service_name = settings.redis.master_name
         self._options = {
             "password": password.get_secret_value() if password else None,
             "socket_timeout": SENTINEL_TIMEOUT_S,
@@ -73,7 +87,7 @@ class Primary:
         # Made for one question: concurrent ones would lose a sentinel from a shared list, which
         # redis-py 8.1 reorders in place.
         async with Sentinel(self._nodes, sentinel_kwargs=self._options) as sentinels:
-            found: tuple[str, int] = await sentinels.discover_master(self._name)
+            found: tuple[str, int] = await sentinels.discover_master(self.service_name)
             answered = sentinels.sentinels[0].get_connection_kwargs()
         first = (answered["host"], answered["port"])
         self._nodes.sort(key=lambda node: node != first)  # it is asked first the next time

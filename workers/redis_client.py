@@ -32,7 +32,7 @@ def connect(settings: Settings, *, max_connections: int) -> redis.Redis:
         pool = redis.BlockingConnectionPool.from_url(settings.redis.client_url, **options)
     else:
         pool = redis.BlockingConnectionPool(
-            connection_class=SentinelManagedConnection,
+            connection_class=PrimaryConnection,
             connection_pool=Primary(settings, address),
             username=address.username,
             password=address.password,
@@ -52,6 +52,20 @@ def broker_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+class PrimaryConnection(SentinelManagedConnection):  # type: ignore[misc]
+    """Asks for the primary at every connect.
+
+    redis-py 8.1 repeats a command at the server that it was cut from: by then a replica, or a
+    primary just restarted whose writes will be lost.
+    """
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send, to the primary of this very moment if there is no connection."""
+        if not self.is_connected:
+            self.connect_to(self.connection_pool.get_master_address())
+        super().send_packed_command(command, check_health)
+
+
 class Primary:
     """Tells every new connection where the primary is now.
 
@@ -66,7 +80,7 @@ class Primary:
 
     def __init__(self, settings: Settings, address: Sentinels) -> None:
         self._nodes = address.nodes
-        self._name = settings.redis.master_name
+        self.service_name = settings.redis.master_name
         self._options = _sentinel_options(settings)
 
     def get_master_address(self) -> tuple[str, int]:
@@ -78,7 +92,7 @@ class Primary:
         # Made for one question: concurrent ones would lose a sentinel from a shared list, which
         # redis-py 8.1 reorders in place.
         with Sentinel(self._nodes, sentinel_kwargs=self._options) as sentinels:
-            found: tuple[str, int] = sentinels.discover_master(self._name)
+            found: tuple[str, int] = sentinels.discover_master(self.service_name)
             answered = sentinels.sentinels[0].get_connection_kwargs()
         first = (answered["host"], answered["port"])
         self._nodes = tuple(sorted(self._nodes, key=lambda node: node != first))  # asked first next

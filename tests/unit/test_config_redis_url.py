@@ -7,6 +7,8 @@ from kombu import Connection
 from redis.connection import parse_url
 
 from shared.config import load_settings
+from shared.config.redis_url import Sentinels
+from shared.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,81 @@ def test_both_libraries_understand_the_same(tmp_path, given):
         theirs["userid"],
         theirs["password"],
     )
+
+
+SENTINELS = {"CLAWDBOT_REDIS__MASTER_NAME": "primary"}
+
+
+@pytest.mark.parametrize(
+    ("given", "login", "database"),
+    [
+        ("sentinel://a:1;sentinel://b:2", (None, None), 0),
+        (" sentinel://:p%40%3B@a:1 ; sentinel://b:2/3 ", (None, "p@;"), 3),
+        ("sentinel://u%3A:p@a:1/3;sentinel://b:2", ("u:", "p"), 3),
+        ("sentinel://u:p@a:1/3;sentinel://u:p@b:2/3", ("u", "p"), 3),
+    ],
+)
+def test_sentinels_are_read_as_celery_reads_them(tmp_path, given, login, database):
+    redis = load_settings({"CLAWDBOT_REDIS__URL": given, **SENTINELS}, cwd=tmp_path).redis
+
+    assert redis.sentinels == Sentinels((("a", 1), ("b", 2)), *login, database)
+    for url in redis.broker_url.split(";"):  # Celery reads one at a time
+        theirs = Connection(url).info()
+        assert (theirs["userid"], theirs["password"]) == login
+        assert int(theirs["virtual_host"]) == database
+    assert Connection(redis.broker_url).transport_cls == "sentinel"
+
+
+def test_a_sentinels_ipv6_address_keeps_its_brackets(tmp_path):
+    given = {"CLAWDBOT_REDIS__URL": "sentinel://[::1]:7000", **SENTINELS}
+    redis = load_settings(given, cwd=tmp_path).redis
+
+    assert redis.broker_url == "sentinel://[::1]:7000/0"
+    assert redis.sentinels.nodes == (("::1", 7000),)
+
+
+def test_a_server_has_no_sentinels_and_sentinels_are_no_server(tmp_path):
+    given = {"CLAWDBOT_REDIS__URL": "sentinel://a:1", **SENTINELS}
+
+    assert load_settings({}, cwd=tmp_path).redis.sentinels is None
+    with pytest.raises(ValueError, match="no server's address"):
+        _ = load_settings(given, cwd=tmp_path).redis.client_url
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("sentinel://:hush@a:1;redis://b:2", "or sentinel://host:port;"),
+        ("sentinel://:hush@a:1;sentinel://b", "or sentinel://host:port;"),
+        ("sentinel://:hush@a:1;", "or sentinel://host:port;"),
+        ("sentinel://:hush@a:port", "or sentinel://host:port;"),
+        ("sentinel://:hush@a:1/db", "or sentinel://host:port;"),
+        ("sentinel://:hush@a:1/0?ssl_cert_reqs=none", "offers no TLS"),
+        ("sentinel://:hush@a:1;sentinel://:hush2@b:2", "differ in their login"),
+        ("sentinel://:hush@a:1/1;sentinel://b:2/2", "differ in their database"),
+    ],
+)
+def test_wrong_sentinels_are_told_without_the_password(tmp_path, url, told):
+    with pytest.raises(ConfigError) as caught:
+        load_settings({"CLAWDBOT_REDIS__URL": url, **SENTINELS}, cwd=tmp_path)
+
+    (problem,) = caught.value.problems
+    assert problem.startswith("CLAWDBOT_REDIS__URL")
+    assert told in problem
+    assert "hush" not in problem
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({"URL": "sentinel://a:1"}, "CLAWDBOT_REDIS__MASTER_NAME: is not set, but needed"),
+        ({"MASTER_NAME": "primary"}, "CLAWDBOT_REDIS__MASTER_NAME (environment): is only for"),
+        ({"SENTINEL_PASSWORD": "x"}, "CLAWDBOT_REDIS__SENTINEL_PASSWORD (environment): is only"),
+    ],
+)
+def test_the_sentinels_settings_go_together(tmp_path, environ, told):
+    with pytest.raises(ConfigError) as caught:
+        load_settings({f"CLAWDBOT_REDIS__{k}": v for k, v in environ.items()}, cwd=tmp_path)
+
+    (problem,) = caught.value.problems
+    assert problem.startswith(told)
