@@ -61,6 +61,10 @@ class ClaimKeeper:
             due = [claim for claim, limit in self._held.values() if limit > now]
         if not due:
             return
-        for claim, held in zip(due, self._lanes.renew(due), strict=True):
-            if not held:
-                logger.warning("claim.gone", extra={"metadata": {"lane": claim.lane}})
+        answers = self._lanes.renew(due)
+        with self._lock:  # what was settled while the call was under way is not missed
+            gone = [
+                c for c, held in zip(due, answers, strict=True) if not held and c.id in self._held
+            ]
+        for claim in gone:
+            logger.warning("claim.gone", extra={"metadata": {"lane": claim.lane}})

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from redis.exceptions import RedisError
+
 from compose.local import ports, processes, redis_server, sockets, supervisor
 from compose.local.problems import StackError
 from compose.local.programs import (
@@ -27,6 +29,7 @@ from compose.local.readiness import Readiness, wait_until_ready
 from compose.local.state import StackState, write_private
 from compose.local.supervisor import State, Supervisor
 from shared.config import Settings, load_settings
+from workers.redis_client import connect
 
 REDIS_TIMEOUT_S = 60.0  #: a large append-only file takes a while to load
 STOP_TIMEOUT_S = 90.0
@@ -111,10 +114,11 @@ class Stack:
         return make_plan(settings, self._environ, redis)
 
     def _check_redis(self, settings: Settings) -> None:
-        try:
-            redis_server.wait_until_ready(settings.redis.client_url, timeout_s=0)
-        except StackError as error:
-            raise StackError(f"CLAWDBOT_REDIS__URL: {error}") from error
+        with connect(settings, max_connections=1) as client:
+            try:
+                client.ping()
+            except RedisError as error:  # told without the URL: it may hold a password
+                raise StackError(f"CLAWDBOT_REDIS__URL: Redis does not answer: {error}") from error
 
     def _check_ports(self, plan: Plan) -> None:
         problems = ports.problems(plan.ports)

@@ -24,6 +24,7 @@ from compose.local.supervisor import Supervisor
 from shared import logs
 from shared.config import settings_or_exit
 from shared.state import keys
+from workers.redis_client import connect
 
 STUCK_S = 30.0  #: no sign of life for this long while hints wait
 LOOK_EVERY_S = 1.0
@@ -114,12 +115,7 @@ class Watcher:
 def main() -> int:
     settings = settings_or_exit()
     logs.configure("watcher", level=settings.log.level, directory=settings.log.dir)
-    client = redis.Redis.from_url(
-        settings.redis.client_url,
-        decode_responses=True,
-        socket_timeout=settings.redis.socket_timeout_s,
-        socket_connect_timeout=settings.redis.socket_timeout_s,
-    )
+    client = connect(settings, max_connections=1)
     supervisor = Supervisor(StackState.read(Path.cwd()).supervisor_socket)
     watcher = Watcher(supervisor, client, socket.gethostname())
     while True:

@@ -117,6 +117,10 @@ class Settings(BaseSettings):
                 f"CLAWDBOT_MASTER_KEY has a key of less than {WEAK_KEY_CHARS} characters; "
                 "use for instance `openssl rand -base64 32`"
             )
+        if self.redis.sentinels and not self.redis.wait_replicas:
+            found.append(
+                "CLAWDBOT_REDIS__WAIT_REPLICAS is 0: a failover may lose acknowledged messages"
+            )
         if self.log.content:
             found.append("LOG_CONTENT is on: what people write is in the logs")
         return found

@@ -8,8 +8,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import aiohttp
+
 from tests.e2e.stack import Stack
-from tests.simulator.client import SignedClient
+from tests.simulator.client import Ack, SignedClient, post
+from tests.simulator.events import Request
 
 REST_TIMEOUT_S = 40
 
@@ -29,6 +32,13 @@ async def eventually(condition: Callable[[], Awaitable[T]], timeout_s: float, wh
 def new_chat(platform: str) -> str:
     """A conversation that nobody has used."""
     return f"{'oc_' if platform == 'feishu' else 'cid'}e2e{next(_numbers):05d}"
+
+
+async def deliver(stack: Stack, request: Request, *, bot: str = "") -> Ack:
+    """Post a request that a test built itself, to a named bot's address if one is given."""
+    path, headers, body = request
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+        return await post(session, stack.ingress_url, (f"{path}/{bot}".rstrip("/"), headers, body))
 
 
 class Talk:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import io
 import json
 import logging
 import time
@@ -287,7 +288,7 @@ async def test_a_body_over_one_mebibyte_is_refused(
 ) -> None:
     path, headers, body = padded((1 << 20) + 1)
 
-    data = chunked(body) if is_chunked else body
+    data = chunked(body) if is_chunked else io.BytesIO(body)
     answer = await gateway.call("POST", path, data=data, headers=headers)
 
     assert (answer.status, answer.json()) == (413, {"error": "too_large"})

@@ -1,0 +1,218 @@
+"""/health, /ready and /metrics: each says what is so, also when Redis is away."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from prometheus_client.parser import text_string_to_metric_families
+
+from shared.messages import Reply
+from shared.state import keys
+from tests.integration.gateway import Gateway, build, running, settings_for
+from tests.integration.lanes import BOT, Bench, event, outbox
+from tests.redis_server import RedisServer
+
+LANE_METRICS = ("clawdbot_events", "clawdbot_conservation_imbalance", "clawdbot_lanes")
+
+
+@pytest.fixture
+async def gateway(redis_server: RedisServer, redis_client: redis.Redis) -> AsyncIterator[Gateway]:
+    """Its Feishu bot is the one whose lanes `Bench` fills."""
+    async with running(settings_for(redis_server.url, FEISHU__APP_ID="cli_test")) as served:
+        yield served
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server that a test may stop."""
+    with RedisServer(tmp_path) as server:
+        yield server
+
+
+async def test_health_never_touches_redis(gateway: Gateway, redis_client: redis.Redis) -> None:
+    with redis_client.monitor() as monitor:
+        answers = [await gateway.get("/health") for _ in range(5)]
+        redis_client.echo("that was all")
+        seen = itertools.takewhile(lambda c: "that was all" not in c["command"], monitor.listen())
+        commands = {command["command"].split()[0] for command in seen}
+
+    assert [answer.json() for answer in answers] == [{"status": "ok"}] * 5
+    assert commands <= {"HELLO", "CLIENT", "PING", "INFO"}  # the memory watch goes on
+
+
+async def test_without_redis_health_is_fine_ready_is_not_and_metrics_have_no_lanes(
+    own_server: RedisServer,
+) -> None:
+    async with running(settings_for(own_server.url)) as gateway:
+        assert (await gateway.get("/ready")).status == 200
+        assert await gateway.metric("clawdbot_queue_hints", queue="process") == 0
+        own_server.stop(signal.SIGKILL)
+
+        assert (await gateway.get("/health")).status == 200
+        ready = await gateway.get("/ready")
+        metrics = (await gateway.get("/metrics")).body.decode()
+
+        own_server.start()
+        assert (await gateway.get("/ready")).status == 200
+        assert await gateway.metric("clawdbot_queue_hints", queue="process") == 0
+
+    assert ready.status == 503
+    assert ready.headers["Retry-After"] == "1"
+    assert ready.json()["reasons"][0].startswith("redis: ")
+    assert all(f"{name}{{" not in metrics for name in (*LANE_METRICS, "clawdbot_queue_hints"))
+
+
+async def test_a_frozen_redis_makes_ready_fail_and_health_not(own_server: RedisServer) -> None:
+    async with running(settings_for(own_server.url)) as gateway:
+        assert (await gateway.get("/ready")).status == 200
+        own_server.send_signal(signal.SIGSTOP)
+        health, ready = await gateway.get("/health"), await gateway.get("/ready")
+        own_server.send_signal(signal.SIGCONT)
+
+    assert (health.status, ready.status) == (200, 503)
+
+
+async def test_a_redis_that_takes_no_writes_is_not_ready(
+    gateway: Gateway, redis_client: redis.Redis
+) -> None:
+    redis_client.config_set("min-replicas-to-write", 1)
+    answer = await gateway.get("/ready")
+    redis_client.config_set("min-replicas-to-write", 0)
+
+    assert answer.status == 503
+    assert answer.json()["reasons"][0].startswith("redis: ")
+    assert (await gateway.get("/ready")).status == 200
+
+
+async def test_a_bot_without_capacity_is_named(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    settings = settings_for(redis_server.url, ASYNC_PROCESSING__QUEUE_CAPACITY="1")
+    async with running(settings) as gateway:
+        before = await gateway.get("/ready")
+        await gateway.post(build("feishu"))
+        after = await gateway.get("/ready")
+
+    assert (before.status, after.status) == (200, 503)
+    assert after.json()["reasons"] == ["bot feishu/default: queue_capacity is used up"]
+
+
+def worker_seen(client: redis.Redis, name: str, *queues: str, ago_ms: int = 0) -> None:
+    seconds, micros = client.time()
+    now_ms = seconds * 1000 + micros // 1000
+    facts = {"queues": queues, "pool": "thread", "seen_ms": now_ms - ago_ms}
+    client.hset(keys.WORKERS, name, json.dumps(facts))
+
+
+async def test_ready_shows_workers_without_needing_them(gateway: Gateway) -> None:
+    answer = await gateway.get("/ready")
+
+    assert answer.status == 200
+    assert answer.json() == {
+        "status": "ready",
+        "reasons": [],
+        "workers": {"process": [], "push": []},
+    }
+
+
+async def test_deep_ready_needs_a_live_worker_for_both_queues(
+    gateway: Gateway, redis_client: redis.Redis
+) -> None:
+    none = await gateway.get("/ready?deep=1")
+    worker_seen(redis_client, "w1@host", "process")
+    worker_seen(redis_client, "w2@host", "push", ago_ms=60_000)
+    one = await gateway.get("/ready?deep=1")
+    worker_seen(redis_client, "w2@host", "push")
+    both = await gateway.get("/ready?deep=1")
+
+    assert none.status == 503
+    assert len(none.json()["reasons"]) == 2
+    assert one.json()["reasons"] == ["no live worker for queue push"]
+    assert (both.status, both.json()["reasons"]) == (200, [])
+    assert both.json()["workers"] == {"process": ["w1@host"], "push": ["w2@host"]}
+
+
+def in_every_state(bench: Bench) -> None:
+    """One waits, two are to be pushed, one is answered, two are dead, one is dropped."""
+    events = [event(conversation) for conversation in "abcdefg"]
+    _, to_push, to_push_too, answered, dead, noticed, dropped = events
+    bench.accept(*events)
+    for each in (to_push, to_push_too, answered):
+        bench.processed(each)
+    bench.lanes.settle(bench.claim_reply(answered), next_part=1, parts=1)
+    for each in (dead, noticed, dropped):
+        notice = Reply(("sorry",), kind="notice") if each is noticed else None
+        bench.lanes.bury(bench.claim(each), "model:400", notice)
+    assert bench.lanes.drop(BOT, [dropped.trace_id]) == 1
+    assert bench.client.exists(outbox(noticed))
+
+
+async def test_the_conservation_equation_holds_with_events_in_every_state(
+    gateway: Gateway, redis_client: redis.Redis
+) -> None:
+    in_every_state(Bench(redis_client))
+
+    fates = ("accepted", "answered", "rejected", "cancelled", "dead", "dropped", "in_flight")
+    values = {
+        fate: await gateway.metric("clawdbot_events", bot="feishu:cli_test", fate=fate)
+        for fate in fates
+    }
+
+    assert values == {
+        "accepted": 7,
+        "answered": 1,
+        "rejected": 0,
+        "cancelled": 0,
+        "dead": 2,
+        "dropped": 1,
+        "in_flight": 3,
+    }
+    assert await gateway.metric("clawdbot_conservation_imbalance", bot="feishu:cli_test") == 0
+    assert await gateway.metric("clawdbot_lanes", bot="feishu:cli_test", stage="process") == 1
+    assert await gateway.metric("clawdbot_lanes", bot="feishu:cli_test", stage="push") == 3
+
+
+async def test_an_event_that_vanished_shows_as_an_imbalance(
+    gateway: Gateway, redis_client: redis.Redis
+) -> None:
+    bench = Bench(redis_client)
+    bench.accept(event("a"), event("b"))
+    redis_client.delete("feishu:cli_test:conv:a:inbox")
+
+    assert await gateway.metric("clawdbot_conservation_imbalance", bot="feishu:cli_test") == 1
+
+
+async def test_more_lanes_than_one_walk_takes_are_all_counted(
+    gateway: Gateway, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingress.health.LANES_PER_CALL", 3)
+    Bench(redis_client).accept(*(event(f"c{n}") for n in range(10)))
+
+    assert await gateway.metric("clawdbot_lanes", bot="feishu:cli_test", stage="process") == 10
+    assert await gateway.metric("clawdbot_conservation_imbalance", bot="feishu:cli_test") == 0
+
+
+async def test_metrics_are_prometheus_text_with_labels_from_closed_sets(gateway: Gateway) -> None:
+    for n in range(3):
+        await gateway.post(build("dingtalk", conversation=f"c{n}", message_id=f"secret-id-{n}"))
+    await gateway.post(build("dingtalk"), "/made-up/webhook/other")
+
+    answer = await gateway.get("/metrics")
+
+    families = {f.name: f for f in text_string_to_metric_families(answer.body.decode())}
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert all(family.documentation for family in families.values())
+    assert all(name.startswith("clawdbot_") for name in families)
+    requests = families["clawdbot_ingress_requests"].samples
+    assert [s.labels for s in requests] == [
+        {"platform": "dingtalk", "bot": "default", "outcome": "accepted"}
+    ]
+    assert families["clawdbot_ingress_ack_seconds"].type == "histogram"
+    assert b"secret-id" not in answer.body
+    assert b"made-up" not in answer.body

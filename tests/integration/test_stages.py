@@ -1,0 +1,595 @@
+"""Both stages with a real Redis and the simulated platforms: every failure has its decided fate."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from ingress.bots import build_bots
+from shared.config import Settings
+from shared.http_values import RawRequest
+from shared.messages import Event
+from shared.state import keys
+from shared.state.keys import LaneKeys
+from shared.state.scripts import script
+from tests.integration.gateway import build, settings_for, simulator
+from tests.integration.lanes import TEMPLATES
+from tests.redis_server import RedisServer, free_port
+from tests.simulator.ledger import REPEAT, VISIBLE, ModelCall, Send
+from tests.simulator.world import World
+from workers.claims import ClaimKeeper
+from workers.runtime import Runtime
+from workers.store import Claim, Lanes
+
+OWNER = "w1@host/1"
+MINUTE_MS = 60_000
+DINGTALK, FEISHU = "dingtalk", "feishu"
+
+
+class Stack:
+    """An ingress's accept, a worker's stages, and the world they talk to."""
+
+    def __init__(self, settings: Settings, client: redis.Redis, world: World) -> None:
+        self.client = client
+        self.world = world
+        self.runtime = Runtime(settings, OWNER, 2)
+        self._bots = build_bots(settings)
+        self._accept = client.register_script(script("accept"))
+
+    def write(self, platform: str, text: str = "hello", **more: Any) -> Event:
+        """A person writes; the event is on its lane."""
+        _, headers, body = build(platform, text, simulator=self.world.base_url, **more)
+        bot = self._bots[platform, "default"]
+        raw = RawRequest({name.lower(): value for name, value in headers.items()}, body)
+        event = bot.inbound.receive(raw, now=time.time())
+        assert isinstance(event, Event)
+        names = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
+        names += [bot.keys.event(event.trace_id), bot.keys.seen]
+        names += [bot.keys.inbox(event.conversation_id), bot.keys.counts]
+        limits = [*TEMPLATES, "ingress", 0, keys.QPS_PREFIX, 10_000, 200]
+        given = [event.trace_id, "", bot.wire(event)]
+        assert self._accept(keys=names, args=[*limits, *given]) == ["accepted"]
+        return event
+
+    def lane(self, event: Event) -> str:
+        return self._bots[event.platform, "default"].keys.inbox(event.conversation_id)
+
+    def outbox(self, event: Event) -> str:
+        return LaneKeys(self.lane(event)).outbox
+
+    def process(self, event: Event) -> None:
+        self.runtime.process.run(self.lane(event), 1, history_entries=20)
+
+    def push(self, event: Event) -> None:
+        self.runtime.push.run(self.outbox(event), 1)
+
+    def answer(self, platform: str, **more: Any) -> Event:
+        """An event whose reply waits for its push."""
+        event = self.write(platform, **more)
+        self.process(event)
+        assert self.client.exists(self.outbox(event))
+        return event
+
+    def state(self, lane: str) -> dict[str, str]:
+        return self.client.hgetall(LaneKeys(lane).state)
+
+    def record(self, event: Event) -> dict[str, str]:
+        return self.client.hgetall(self.key(event))
+
+    def key(self, event: Event) -> str:
+        return LaneKeys(self.lane(event)).bot.event(event.trace_id)
+
+    def is_answered(self, event: Event) -> bool:
+        return self.client.type(self.key(event)) == "string"  # finished, and nothing was dropped
+
+    def counts(self, event: Event) -> dict[str, int]:
+        found = self.client.hgetall(LaneKeys(self.lane(event)).bot.counts)
+        return {name: int(count) for name, count in found.items() if int(count)}
+
+    def make_due(self, lane: str) -> None:
+        """As if the wait for the retry were over."""
+        self.client.hset(LaneKeys(lane).state, "retry", "1")
+
+    def fault(self, target: str, kind: str, **more: Any) -> Any:
+        return self.world.faults.order({"target": target, "kind": kind, **more})
+
+    def sends(self, outcome: str = VISIBLE) -> list[Send]:
+        found = [r for r in self.world.ledger.since(0) if isinstance(r, Send)]
+        return [send for send in found if send.outcome == outcome]
+
+    def model_calls(self) -> int:
+        return sum(isinstance(record, ModelCall) for record in self.world.ledger.since(0))
+
+    def now_ms(self) -> int:
+        seconds, micros = self.client.time()
+        return int(seconds * 1000 + micros // 1000)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with simulator(free_port()) as made:
+        yield made
+
+
+@pytest.fixture
+def make_stack(
+    world: World, redis_server: RedisServer, redis_client: redis.Redis
+) -> Iterator[Callable[..., Stack]]:
+    made: list[Stack] = []
+
+    def make(**changes: str) -> Stack:
+        settings = settings_for(redis_server.url, world.base_url, **changes)
+        made.append(Stack(settings, redis_client, world))
+        return made[-1]
+
+    yield make
+    for stack in made:
+        stack.runtime.redis.connection_pool.disconnect()
+    world.ledger.reset()
+    world.faults.clear()
+    world.sessions_void_until_ms = 0
+
+
+@pytest.fixture
+def stack(make_stack: Callable[..., Stack]) -> Stack:
+    return make_stack()
+
+
+@pytest.mark.parametrize("platform", [DINGTALK, FEISHU])
+def test_a_message_is_answered_once_and_little_stays(platform: str, stack: Stack) -> None:
+    event = stack.answer(platform, text="how are you?")
+    stack.push(event)
+    stack.push(event)
+    stack.process(event)
+
+    (send,) = stack.sends()
+    assert "how are you?" in send.text
+    assert stack.is_answered(event)
+    assert stack.counts(event) == {"accepted": 1, "answered": 1}
+    assert stack.client.memory_usage(stack.key(event)) <= 300
+    assert stack.client.zcard(keys.DUE) == 0
+
+
+def test_the_model_is_reminded_of_the_conversation(stack: Stack) -> None:
+    for text in ("first", "second"):
+        stack.push(stack.answer(FEISHU, text=text))
+
+    last = [record for record in stack.world.ledger.since(0) if isinstance(record, ModelCall)][-1]
+    assert (last.text, last.messages) == ("second", 3)
+
+
+def test_a_transient_failure_puts_attempts_and_due_time_into_the_lane(stack: Stack) -> None:
+    stack.fault("model", "status", status=503, headers={"Retry-After": "30"})
+    event = stack.write(FEISHU)
+    before = stack.now_ms()
+
+    stack.process(event)
+    stack.process(event)  # not due yet: nothing happens
+
+    state = stack.state(stack.lane(event))
+    assert state["tries"] == "1"
+    assert before + 30_000 <= int(state["retry"]) <= stack.now_ms() + 31_000
+    assert stack.client.zscore(keys.DUE, stack.lane(event)) == int(state["retry"])
+    assert "claim" not in state
+    assert "model:503" in stack.record(event)["log"]
+    assert stack.model_calls() == 1
+
+    stack.make_due(stack.lane(event))
+    stack.process(event)
+    assert stack.model_calls() == 2
+    assert stack.client.exists(stack.outbox(event))
+
+
+def test_a_failed_push_never_pays_for_the_model_again(stack: Stack) -> None:
+    event = stack.answer(FEISHU)
+    for _ in range(3):
+        stack.fault("feishu.reply", "status", status=500)
+        stack.push(event)
+        stack.make_due(stack.outbox(event))
+    stack.push(event)
+
+    assert stack.is_answered(event)
+    assert stack.model_calls() == 1
+    assert len(stack.sends()) == 1
+
+
+def test_a_failure_that_outlasts_the_limit_is_a_dead_letter(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack(RETRY__PROCESS_LIMIT_S="0")
+    stack.fault("model", "status", status=503)
+    event = stack.write(FEISHU)
+
+    stack.process(event)
+
+    assert stack.counts(event) == {"accepted": 1, "dead": 1}
+    assert "gave up after 1 attempts" in stack.record(event)["dead_reason"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("你好", "抱歉"), ("hello", "Sorry")], ids=["zh", "en"]
+)
+def test_a_permanent_failure_is_a_dead_letter_and_a_notice_in_ones_language(
+    text: str, words: str, stack: Stack
+) -> None:
+    stack.fault("model", "status", status=401)
+    event = stack.write(FEISHU, text)
+
+    stack.process(event)
+    stack.push(event)
+
+    (notice,) = stack.sends()
+    assert words in notice.text
+    assert event.trace_id in notice.text
+    record = stack.record(event)
+    assert record["dead_stage"] == "process"
+    assert record["dead_reason"].startswith("model:401")
+    assert stack.counts(event) == {"accepted": 1, "dead": 1}
+    assert stack.client.zcard(keys.DUE) == 0
+
+
+def test_an_undeliverable_answer_is_a_dead_letter_and_the_lane_goes_on(stack: Stack) -> None:
+    first, second = stack.answer(FEISHU, text="one"), stack.answer(FEISHU, text="two")
+    stack.fault("feishu.reply", "errcode", code=230002, message="not in the chat")
+
+    for _ in range(3):
+        stack.push(first)
+
+    assert stack.record(first)["dead_stage"] == "push"
+    assert "230002" in stack.record(first)["dead_reason"]
+    assert stack.is_answered(second)
+    notice, answer = stack.sends()
+    assert "could not be delivered" in notice.text
+    assert "two" in answer.text
+
+
+def test_a_conversation_gets_one_notice_a_minute(stack: Stack) -> None:
+    stack.fault("model", "status", status=401, times=2)
+    events = [stack.write(FEISHU), stack.write(FEISHU)]
+    for event in events:
+        stack.process(event)
+
+    assert stack.client.lrange(stack.outbox(events[0]), 0, -1) == ["!" + events[0].trace_id]
+    assert stack.counts(events[0])["dead"] == 2
+
+
+def test_a_failed_notice_causes_no_notice(stack: Stack) -> None:
+    stack.fault("model", "status", status=401)
+    stack.fault("feishu.reply", "errcode", code=230002)
+    event = stack.write(FEISHU)
+    stack.process(event)
+    stack.client.delete(LaneKeys(stack.lane(event)).noticed)
+
+    stack.push(event)
+
+    assert stack.sends() == []
+    assert not stack.client.exists(stack.outbox(event))
+    assert stack.counts(event) == {"accepted": 1, "dead": 1}
+
+
+def test_a_poisonous_message_is_buried_without_being_run(stack: Stack) -> None:
+    event = stack.write(FEISHU)
+    stack.client.hset(LaneKeys(stack.lane(event)).state, mapping={"losses": 2, "own_losses": 3})
+
+    stack.process(event)
+
+    assert stack.model_calls() == 0
+    assert stack.record(event)["dead_reason"].startswith("poison")
+
+
+def test_nothing_is_recorded_for_a_claim_that_somebody_else_took(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    event = stack.write(FEISHU)
+    others: list[Claim | None] = []
+    whole = stack.runtime.process
+
+    def overtaken(claim: Claim) -> None:
+        stack.client.hset(LaneKeys(claim.lane).state, "lease", "1")
+        other = Lanes(stack.client, owner="w2@host/2", templates=TEMPLATES)
+        others.append(other.claim(claim.lane, 1))
+        whole.work(claim)
+
+    with caplog.at_level(logging.WARNING):
+        dataclasses.replace(whole, work=overtaken).run(stack.lane(event), 1)
+
+    assert others[0] is not None
+    assert stack.state(stack.lane(event))["claim"] == others[0].id
+    assert "reply" not in stack.record(event)
+    assert not stack.client.exists(stack.outbox(event))
+    assert "claim.lost" in caplog.messages
+
+
+def test_our_own_bug_is_tried_three_times_and_buried_without_its_text(stack: Stack) -> None:
+    event = stack.write(FEISHU)
+
+    def buggy(_: Claim) -> None:
+        raise ValueError("the person's words")
+
+    stage = dataclasses.replace(stack.runtime.process, work=buggy)
+    for _ in range(4):
+        stage.run(stack.lane(event), 1)
+        if stack.client.exists(stack.lane(event)):
+            stack.make_due(stack.lane(event))
+
+    record = stack.record(event)
+    assert record["process_tries"] == "3"
+    assert record["dead_reason"].startswith("bug:ValueError at test_stages.py")
+    assert "words" not in record["log"]
+
+
+def test_an_event_of_a_bot_that_is_gone_is_a_dead_letter_without_notice(
+    stack: Stack, make_stack: Callable[..., Stack]
+) -> None:
+    event = stack.write(FEISHU)
+    renamed = make_stack(FEISHU__APP_ID="cli_other")
+
+    renamed.runtime.process.run(stack.lane(event), 1)
+
+    assert stack.record(event)["dead_reason"].startswith("bot:unknown")
+    assert not stack.client.exists(stack.outbox(event))
+    assert stack.counts(event) == {"accepted": 1, "dead": 1}
+
+
+def test_an_address_that_nobody_can_unseal_is_a_dead_letter(
+    stack: Stack, make_stack: Callable[..., Stack]
+) -> None:
+    event = stack.write(DINGTALK)
+    rotated = make_stack(DINGTALK__APP_SECRET="another-secret")
+
+    rotated.runtime.process.run(stack.lane(event), 1)
+
+    assert stack.record(event)["dead_reason"].startswith("vault:unreadable")
+
+
+def test_a_lost_response_is_sent_again_under_the_same_key(stack: Stack) -> None:
+    event = stack.answer(FEISHU)
+    stack.fault("feishu.reply", "lose_response")
+
+    stack.push(event)
+    unsure = stack.state(stack.outbox(event))["unsure"]
+    stack.make_due(stack.outbox(event))
+    stack.push(event)
+
+    assert int(unsure) <= stack.now_ms()
+    assert stack.is_answered(event)
+    assert (len(stack.sends()), len(stack.sends(REPEAT))) == (1, 1)
+    assert stack.counts(event) == {"accepted": 1, "answered": 1}
+
+
+def with_uncertainty(stack: Stack, event: Event, age_ms: int) -> None:
+    unsure = stack.now_ms() - age_ms
+    stack.client.hset(LaneKeys(stack.outbox(event)).state, "unsure", unsure)
+
+
+@pytest.mark.parametrize(("minutes", "uncertain"), [(54, 0), (56, 1)])
+def test_a_key_is_trusted_for_55_minutes(minutes: int, uncertain: int, stack: Stack) -> None:
+    event = stack.answer(FEISHU)
+    with_uncertainty(stack, event, minutes * MINUTE_MS)
+
+    stack.push(event)
+
+    assert stack.is_answered(event)
+    assert stack.counts(event).get("uncertain", 0) == uncertain
+
+
+def test_an_uncertain_send_past_its_key_may_be_held_for_a_person(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack(FEISHU__UNCERTAIN_SEND="hold")
+    event = stack.answer(FEISHU)
+    with_uncertainty(stack, event, 56 * MINUTE_MS)
+
+    stack.push(event)
+
+    assert stack.record(event)["dead_reason"].startswith("uncertain_send")
+    assert stack.sends() == []
+    assert stack.counts(event) == {"accepted": 1, "dead": 1, "uncertain": 1}
+
+
+def test_within_its_key_a_send_is_repeated_even_where_uncertain_ones_are_held(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack(FEISHU__UNCERTAIN_SEND="hold")
+    event = stack.answer(FEISHU)
+    stack.fault("feishu.reply", "lose_response")
+    stack.push(event)
+    stack.make_due(stack.outbox(event))
+    stack.push(event)
+
+    assert stack.is_answered(event)
+    assert len(stack.sends()) == 1
+
+
+@pytest.mark.parametrize("route", ["session", "robot"])
+def test_an_unknown_outcome_without_a_key_is_sent_again_and_counted(
+    route: str, stack: Stack
+) -> None:
+    event = stack.answer(DINGTALK, webhook_expires_in_s=5400 if route == "session" else -1)
+    stack.fault(f"dingtalk.{route}", "lose_response")
+    stack.push(event)
+    stack.make_due(stack.outbox(event))
+    stack.push(event)
+
+    assert stack.is_answered(event)
+    assert [send.route for send in stack.sends()] == [route, route]
+    assert stack.counts(event) == {"accepted": 1, "answered": 1, "uncertain": 1}
+
+
+def test_an_unknown_outcome_without_a_key_may_be_held_at_once(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack(DINGTALK__UNCERTAIN_SEND="hold")
+    event = stack.answer(DINGTALK)
+    stack.fault("dingtalk.session", "lose_response")
+
+    stack.push(event)
+
+    assert stack.record(event)["dead_reason"].startswith("uncertain_send")
+    assert len(stack.sends()) == 1
+
+
+def test_an_expired_session_falls_back_to_the_robot_in_the_same_attempt(stack: Stack) -> None:
+    event = stack.answer(DINGTALK)
+    stack.world.expire_sessions()
+
+    stack.push(event)
+
+    assert [send.route for send in stack.sends()] == ["robot"]
+    assert stack.is_answered(event)
+
+
+def test_a_reply_without_an_open_route_is_a_dead_letter(stack: Stack) -> None:
+    event = stack.write(DINGTALK, webhook_expires_in_s=-1)
+    record = json.loads(stack.record(event)["event"])
+    record["reply_address"]["staff_id"] = ""
+    stack.client.hset(stack.key(event), "event", json.dumps(record))
+    stack.process(event)
+
+    stack.push(event)
+
+    assert stack.record(event)["dead_reason"].startswith("push:no_route")
+
+
+@pytest.mark.parametrize("platform", [DINGTALK, FEISHU])
+def test_a_refused_token_is_dropped_and_one_new_one_fetched(platform: str, stack: Stack) -> None:
+    fetches = stack.fault(f"{platform}.token", "slow", times=0)
+    first = stack.answer(platform, text="one", webhook_expires_in_s=-1)
+    stack.push(first)
+    tokens = stack.world.dingtalk_tokens if platform == DINGTALK else stack.world.feishu_tokens
+    tokens.expire()
+    second = stack.answer(platform, text="two", webhook_expires_in_s=-1)
+
+    stack.push(second)
+
+    assert stack.is_answered(second)
+    assert fetches.hits == 2
+    assert len(stack.sends()) == 2
+
+
+def test_a_platform_that_refuses_every_token_is_tried_again_later(stack: Stack) -> None:
+    event = stack.answer(FEISHU)
+    stack.fault("feishu.reply", "errcode", code=99991663, times=2)
+
+    stack.push(event)
+
+    assert stack.state(stack.outbox(event))["tries"] == "1"
+    stack.make_due(stack.outbox(event))
+    stack.push(event)
+    assert stack.is_answered(event)
+
+
+def test_a_lost_token_response_does_not_make_the_send_uncertain(stack: Stack) -> None:
+    event = stack.answer(FEISHU)
+    stack.fault("feishu.token", "lose_response")
+
+    stack.push(event)
+
+    assert "unsure" not in stack.state(stack.outbox(event))
+    assert stack.sends() == []
+
+
+def test_each_part_of_a_long_reply_is_settled_alone_and_in_order(stack: Stack) -> None:
+    stack.fault("model", "long", chars=60_000)
+    event = stack.answer(FEISHU)
+    stack.push(event)
+    stack.fault("feishu.reply", "status", status=500)
+    for _ in range(6):
+        stack.push(event)
+        if stack.state(stack.outbox(event)):
+            stack.make_due(stack.outbox(event))
+
+    sent = stack.sends()
+    assert stack.is_answered(event)
+    assert [send.uuid for send in sent] == [f"{event.trace_id}-a{n}" for n in range(len(sent))]
+    assert len(sent) > 1
+
+
+def test_neither_session_webhook_nor_token_can_be_read_in_redis(stack: Stack) -> None:
+    event = stack.answer(DINGTALK)
+    stack.push(stack.answer(DINGTALK, conversation="other", webhook_expires_in_s=-1))
+
+    assert "session=" in event.reply_secret
+    secret = event.reply_secret.partition("session=")[2]
+    token = stack.world.dingtalk_tokens.issue()[0]
+    everything = b"".join(stack.client.dump(key) or b"" for key in raw_keys(stack))
+    assert secret.encode() not in everything
+    assert token.encode() not in everything
+
+
+def raw_keys(stack: Stack) -> list[str]:
+    found: list[str] = stack.client.keys()
+    assert any(key.endswith(":token") for key in found)
+    return found
+
+
+def lease_ms(stack: Stack, claim: Claim) -> int:
+    return int(stack.state(claim.lane)["lease"])
+
+
+def test_a_held_claim_is_renewed_until_its_limit(stack: Stack) -> None:
+    event = stack.write(FEISHU)
+    claim = stack.runtime.lanes.claim(stack.lane(event), 1)
+    assert claim is not None
+    keeper = ClaimKeeper(stack.runtime.lanes)
+    now = time.monotonic()
+
+    with keeper.holding(claim, 60):
+        stack.client.hset(LaneKeys(claim.lane).state, "lease", "1")
+        keeper.renew_all(now + 30)
+        renewed = lease_ms(stack, claim)
+        stack.client.hset(LaneKeys(claim.lane).state, "lease", "1")
+        keeper.renew_all(now + 120)
+        given_up = lease_ms(stack, claim)
+    keeper.renew_all(now)
+
+    assert renewed > stack.now_ms()
+    assert given_up == 1
+    assert lease_ms(stack, claim) == 1
+
+
+def test_the_keeper_renews_by_itself_and_outlives_an_outage(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.claims.RENEW_INTERVAL_S", 0.05)
+    event = stack.write(FEISHU)
+    claim = stack.runtime.lanes.claim(stack.lane(event), 1)
+    assert claim is not None
+
+    with ClaimKeeper(stack.runtime.lanes).holding(claim, 60):
+        await_renewal(stack, claim)
+        stack.client.rename(LaneKeys(claim.lane).state, "aside")
+        stack.client.set(LaneKeys(claim.lane).state, "of the wrong type")  # every renewal fails
+        time.sleep(0.2)
+        stack.client.rename("aside", LaneKeys(claim.lane).state)
+        await_renewal(stack, claim)
+
+
+def await_renewal(stack: Stack, claim: Claim) -> None:
+    stack.client.hset(LaneKeys(claim.lane).state, "lease", "1")
+    deadline = time.monotonic() + 10
+    while lease_ms(stack, claim) == 1:
+        assert time.monotonic() < deadline, "the claim was not renewed"
+        time.sleep(0.01)
+
+
+def test_a_claim_that_is_gone_is_told_once_noticed(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    event = stack.write(FEISHU)
+    claim = stack.runtime.lanes.claim(stack.lane(event), 1)
+    assert claim is not None
+    keeper = ClaimKeeper(stack.runtime.lanes)
+    stack.client.delete(LaneKeys(claim.lane).state)
+
+    with keeper.holding(claim, 60), caplog.at_level(logging.WARNING):
+        keeper.renew_all(time.monotonic())
+
+    assert "claim.gone" in caplog.messages
