@@ -87,8 +87,8 @@ class Stage:
             return None
         try:
             return self.notice(claim)
-        except TaskError as error:  # its bot is gone, or its address can't be unsealed any more
-            logger.warning("notice.impossible", extra={"metadata": {"error": str(error)}})
+        except Exception as error:  # its bot is gone, its address or its record can't be read
+            logger.warning("notice.impossible", extra={"metadata": {"error": describe(error)}})
             return None
 
     def _log(self, claim: Claim, error: Exception, fate: object) -> None:

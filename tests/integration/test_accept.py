@@ -119,3 +119,14 @@ def test_odd_conversation_ids_make_lanes_that_need_no_escaping(bench: Bench) -> 
     message = json.loads(bench.client.lindex("process", 0))
     assert json.loads(message["body"])[0][0] == inbox(odd)
     assert inbox(odd).startswith(f"{BOT.prefix}:conv:~")
+
+
+def test_the_tasks_of_both_stages_have_names_of_their_own(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    bench.processed(first)
+
+    process, push = (json.loads(bench.client.lindex(queue, 0)) for queue in ("process", "push"))
+
+    assert process["headers"]["id"] == f"{first.trace_id}.process.1"
+    assert push["headers"]["id"] == f"{first.trace_id}.push.1"

@@ -39,7 +39,8 @@ local function hint(lane, now, repeats)
   local head = redis.call('LINDEX', lane, 0)
   local trace = head:gsub('^!', '')
   local seq = redis.call('HINCRBY', HINTS, queue .. ':issued', 1)
-  local marks = { LANE = lane, SEQ = seq, TRACE = trace, ID = trace .. '.' .. seq, TAG = queue .. seq }
+  local id = trace .. '.' .. queue .. '.' .. seq
+  local marks = { LANE = lane, SEQ = seq, TRACE = trace, ID = id, TAG = id }
   redis.call('LPUSH', queue, (TEMPLATE[queue]:gsub('%$(%u+)%$', marks)))
   redis.call('HSET', state_of(lane), 'hint', seq, 'hints', repeats)
   local grace = math.min(HINT_GRACE_MS * 2 ^ repeats, HINT_GRACE_MAX_MS)

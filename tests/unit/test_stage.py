@@ -1,0 +1,243 @@
+"""The frame around every attempt: which error ends how. On Redis: `integration/test_stages.py`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from celery.exceptions import SoftTimeLimitExceeded
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from shared.errors import (
+    ClaimLostError,
+    OutcomeUnknownError,
+    PermanentError,
+    RateLimitedError,
+    RouteExpiredError,
+    TransientError,
+)
+from shared.messages import Reply
+from workers.claims import ClaimKeeper
+from workers.retry import Policy
+from workers.stage import Stage
+from workers.store import Claim, Lanes
+
+NOTICE = Reply(("sorry",), kind="notice")
+LANE = "feishu:cli_test:conv:c1:inbox"
+
+
+@dataclass
+class Recorder:
+    """Stands where `Lanes` does and writes down what it is told. `fails`: raised instead."""
+
+    given: Claim | None
+    told: list[tuple[Any, ...]] = field(default_factory=list)
+    fails: Exception | None = None
+
+    def claim(self, lane: str, seq: int, *, history_entries: int = 0) -> Claim | None:
+        assert (lane, seq) == (LANE, 7)
+        return self.given
+
+    def retry(self, claim: Claim, wait_s: float, why: str, *, unsure: bool = False) -> None:
+        self._record("retry", round(wait_s), why, unsure)
+
+    def bury(self, claim: Claim, why: str, notice: Reply | None) -> None:
+        self._record("bury", why, notice)
+
+    def renew(self, claims: Sequence[Claim]) -> list[bool]:
+        return [True for _ in claims]
+
+    def _record(self, *what: Any) -> None:
+        if self.fails:
+            raise self.fails
+        self.told.append(what)
+
+
+def a_claim(**changes: Any) -> Claim:
+    values: dict[str, Any] = {
+        "id": "claim-1",
+        "lane": LANE,
+        "head": "trace-1",
+        "attempt": 1,
+        "since_ms": 1_000_000,
+        "now_ms": 1_000_000,
+        "unsure_ms": None,
+        "is_poison": False,
+        "record": {},
+        "history": (),
+        **changes,
+    }
+    return Claim(**values)
+
+
+def run(
+    recorder: Recorder,
+    work: Callable[[Claim], None],
+    notice: Callable[[Claim], Reply | None] = lambda _: NOTICE,
+) -> None:
+    lanes = cast(Lanes, recorder)
+    Stage(
+        name="process",
+        lanes=lanes,
+        keeper=ClaimKeeper(lanes),
+        policy=Policy(limit_s=600, base_s=0.001, cap_s=0.001),
+        limit_s=5,
+        work=work,
+        notice=notice,
+    ).run(LANE, 7)
+
+
+def failing(error: BaseException) -> Callable[[Claim], None]:
+    def work(_: Claim) -> None:
+        raise error
+
+    return work
+
+
+def fate_of(error: BaseException, **changes: Any) -> tuple[Any, ...]:
+    recorder = Recorder(a_claim(**changes))
+    run(recorder, failing(error))
+    (told,) = recorder.told
+    return told
+
+
+def test_work_that_succeeds_is_left_to_its_own_record() -> None:
+    recorder, seen = Recorder(a_claim()), []
+
+    run(recorder, seen.append)
+
+    assert seen == [recorder.given]
+    assert recorder.told == []
+
+
+def test_a_lane_without_anything_to_do_is_left_alone() -> None:
+    run(Recorder(None), failing(AssertionError("nothing was claimed")))
+
+
+def test_a_transient_error_is_a_retry() -> None:
+    assert fate_of(TransientError("model:503", "busy")) == ("retry", 0, "model:503: busy", False)
+
+
+def test_a_retry_comes_no_sooner_than_asked() -> None:
+    assert fate_of(RateLimitedError("model:429", retry_after_s=30))[1] == 30
+
+
+@pytest.mark.parametrize(
+    "error", [OutcomeUnknownError("feishu:504"), SoftTimeLimitExceeded()], ids=["ours", "celery's"]
+)
+def test_an_unknown_outcome_is_remembered(error: Exception) -> None:
+    kind, _, _, unsure = fate_of(error)
+
+    assert (kind, unsure) == ("retry", True)
+
+
+@pytest.mark.parametrize(
+    "error", [PermanentError("model:401", "wrong key"), RouteExpiredError("model:401", "wrong key")]
+)
+def test_what_can_t_succeed_is_buried_with_a_notice(error: Exception) -> None:
+    assert fate_of(error) == ("bury", "model:401: wrong key", NOTICE)
+
+
+def test_a_failed_notice_is_buried_without_one() -> None:
+    assert fate_of(PermanentError("feishu:1"), head="!trace-1") == ("bury", "feishu:1", None)
+
+
+def test_a_retry_past_the_limit_is_buried() -> None:
+    kind, why, _ = fate_of(TransientError("model:503"), since_ms=1_000_000 - 600_000, attempt=9)
+
+    assert kind == "bury"
+    assert why == "gave up after 9 attempts in 600 s: model:503"
+
+
+@pytest.mark.parametrize(("attempt", "fate"), [(1, "retry"), (2, "retry"), (3, "bury")])
+def test_a_bug_gets_three_attempts(attempt: int, fate: str) -> None:
+    told = fate_of(KeyError("what a person wrote"), attempt=attempt)
+
+    assert told[0] == fate
+    assert not any("person" in str(value) for value in told)
+
+
+def test_a_poisonous_head_is_buried_unseen() -> None:
+    recorder = Recorder(a_claim(is_poison=True))
+
+    run(recorder, failing(AssertionError("it was run")))
+
+    ((kind, why, notice),) = recorder.told
+    assert (kind, notice) == ("bury", NOTICE)
+    assert why.startswith("poison: ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ClaimLostError("write_back: gone"), RedisConnectionError("cut")],
+    ids=["lost", "redis"],
+)
+def test_without_the_claim_or_redis_nothing_is_recorded(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder(a_claim())
+
+    with caplog.at_level(logging.WARNING):
+        run(recorder, failing(error))
+
+    assert recorder.told == []
+    assert caplog.messages in (["claim.lost"], ["claim.unsettled"])
+
+
+@pytest.mark.parametrize("error", [ClaimLostError("retry: gone"), RedisConnectionError("cut")])
+def test_a_fate_that_can_t_be_recorded_is_left_to_the_lease(error: Exception) -> None:
+    recorder = Recorder(a_claim(), fails=error)
+
+    run(recorder, failing(TransientError("model:503")))
+
+    assert recorder.told == []
+
+
+def test_a_notice_that_can_t_be_written_never_blocks_the_burial() -> None:
+    recorder = Recorder(a_claim())
+
+    def impossible(_: Claim) -> Reply | None:
+        raise PermanentError("bot:unknown")
+
+    run(recorder, failing(PermanentError("bot:unknown")), impossible)
+
+    assert recorder.told == [("bury", "bot:unknown", None)]
+
+
+@pytest.mark.parametrize("error", [KeyError("event"), ValueError("not json")])
+def test_not_even_a_bug_in_the_notice_blocks_the_burial(error: Exception) -> None:
+    recorder = Recorder(a_claim())
+
+    def buggy(_: Claim) -> Reply | None:
+        raise error
+
+    run(recorder, failing(PermanentError("model:401")), buggy)
+
+    assert recorder.told == [("bury", "model:401", None)]
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), GeneratorExit()])
+def test_what_ends_the_process_is_not_an_attempts_failure(error: BaseException) -> None:
+    recorder = Recorder(a_claim())
+
+    with pytest.raises(type(error)):
+        run(recorder, failing(error))
+
+    assert recorder.told == []
+
+
+def test_a_failure_is_logged_with_the_trace_and_without_texts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        fate_of(ValueError("what a person wrote"))
+
+    (record,) = caplog.records
+    metadata = record.__dict__["metadata"]
+    assert record.message == "attempt.failed"
+    assert (metadata["stage"], metadata["attempt"], metadata["fate"]) == ("process", 1, "retry")
+    assert "test_stage.py" in metadata["stack"]
+    assert "person" not in str(metadata)
