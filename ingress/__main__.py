@@ -8,6 +8,7 @@ import signal
 import sys
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from ingress.app import build_app
 from shared import logs
@@ -21,16 +22,19 @@ except ImportError:  # no wheel for this platform: asyncio's own loop does
 
 IDLE_TIMEOUT_S = 30  #: also for a connection that never finishes its first header
 SHUTDOWN_TIMEOUT_S = 5
+STRANGERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("ingress")  # `__name__` is "__main__" here
 
 
 class OneLineErrors(logging.Filter):
-    """What a stranger's bytes do to aiohttp's parser is one line, not a traceback."""
+    """What a stranger's bytes do to aiohttp's parser is one line; our own bugs stay as they are."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.exc_info = None
-        record.levelno, record.levelname = logging.INFO, "INFO"
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, STRANGERS_FAULTS):
+            record.exc_info = None
+            record.levelno, record.levelname = logging.INFO, "INFO"
         return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -14,6 +13,7 @@ from redis.exceptions import RedisError
 from ingress.bots import IngressBot
 from ingress.memory import MemoryWatch
 from ingress.metrics import Metrics
+from ingress.patience import within
 from shared.envelope import QUEUES
 from shared.state import keys
 from shared.state.census import FATES, LANES_PER_CALL, Census
@@ -48,8 +48,7 @@ class Health:
     async def ready(self, request: web.Request) -> web.Response:
         """200 when Redis can record and capacity remains; `?deep=1` also wants live workers."""
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT_S):
-                reasons, workers = await self._probe()
+            reasons, workers = await within(PROBE_TIMEOUT_S, self._probe())
         except (RedisError, OSError, TimeoutError) as error:
             down = {"status": "unavailable", "reasons": [f"redis: {type(error).__name__}"]}
             return web.json_response(down, status=503, headers={"Retry-After": "1"})
@@ -65,8 +64,7 @@ class Health:
     async def metrics(self, _: web.Request) -> web.Response:
         """Prometheus text. Without Redis the lanes are missing, the rest is there."""
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT_S):
-                await self._measure()
+            await within(PROBE_TIMEOUT_S, self._measure())
         except (RedisError, OSError, TimeoutError):
             self._metrics.forget_lanes()
         text = generate_latest(self._metrics.registry)

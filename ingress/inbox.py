@@ -1,7 +1,7 @@
 """Recording events: one Lua call for all that wait at the same moment.
 
-There is no timer: an event that comes alone goes at once; those that arrive while a call is under
-way share the next one. A caller that gives up never cancels the call of the others.
+There is no waiting for more: an event that comes alone goes at once; those that arrive while a
+call is under way share the next one. A caller that gives up never cancels the call of the others.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from ingress.bots import IngressBot
+from ingress.patience import within
 from shared.errors import StateUnavailableError
 from shared.messages import Event, seen_id
 from shared.state import keys
@@ -84,19 +85,17 @@ class Inbox:
         self._waiting.append(waiting)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send_all())
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                return await waiting.answer
-        except TimeoutError as error:
-            raise StateUnavailableError(f"Redis did not answer in {DEADLINE_S} s") from error
+        return await waiting.answer
 
     async def _send_all(self) -> None:
         while batch := self._next_batch():
             try:
-                async with asyncio.timeout(DEADLINE_S):
-                    answers = await self._send(batch)
+                answers = await within(DEADLINE_S, self._send(batch))
             except (RedisError, OSError, TimeoutError) as error:
-                _refuse(batch, error)
+                # Those who came meanwhile have waited for the same silent Redis: nobody waits
+                # for longer than one deadline.
+                _refuse([*batch, *self._waiting], error)
+                self._waiting.clear()
                 continue
             for waiting, answer in zip(batch, answers, strict=True):
                 if not waiting.answer.done():

@@ -8,6 +8,8 @@ import logging
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from ingress.patience import within
+
 FULL_RATIO = 0.8
 INTERVAL_S = 1.0
 
@@ -26,8 +28,7 @@ class MemoryWatch:
         task = asyncio.current_task()
         while True:
             try:
-                async with asyncio.timeout(INTERVAL_S):
-                    await self.look()
+                await within(INTERVAL_S, self.look())
             except (RedisError, OSError, TimeoutError):
                 logger.debug("memory.unknown")
             if task is None or task.cancelling():

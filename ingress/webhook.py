@@ -23,12 +23,16 @@ from ingress.bots import IngressBot
 from ingress.inbox import Inbox, Outcome
 from ingress.memory import MemoryWatch
 from ingress.metrics import Metrics
+from ingress.patience import within
 from shared.errors import RequestRejectedError, StateUnavailableError
 from shared.http_values import RawRequest
 from shared.logs import bind_trace
 from shared.messages import Challenge, Event, Ignored
 
 BODY_TIMEOUT_S = 5.0
+#: Requests being verified and recorded: two batches. In a burst the others wait their turn here,
+#: so that the event loop gets back to Redis's answers soon.
+MAX_AT_ONCE = 512
 RETRY_AFTER_S = {429: "1", 503: "2"}
 STATUS: Mapping[Outcome, int] = {
     "accepted": 200,
@@ -54,6 +58,7 @@ class Webhook:
         log_content: bool = False,
     ) -> None:
         self._log_content = log_content
+        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
         self._bots = bots
         self._inbox = inbox
         self._memory = memory
@@ -73,12 +78,17 @@ class Webhook:
 
     async def _answer(self, bot: IngressBot, request: web.Request) -> tuple[str, web.Response]:
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                body = await request.read()
+            body = await _read_body(request)
         except TimeoutError:
             return "slow_body", _closing(408, "slow_body")
         except web.HTTPRequestEntityTooLarge:
             return "too_large", _closing(413, "too_large")
+        async with self._turns:
+            return await self._receive(bot, request, body)
+
+    async def _receive(
+        self, bot: IngressBot, request: web.Request, body: bytes
+    ) -> tuple[str, web.Response]:
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
             received = bot.inbound.receive(RawRequest(headers, body), now=time.time())
@@ -114,6 +124,12 @@ class Webhook:
             metadata = {"platform": bot.platform, "bot": bot.name, "error": str(error)}
             logger.error("event.not_recorded", extra={"metadata": metadata})
             return "unavailable"
+
+
+async def _read_body(request: web.Request) -> bytes:
+    if request.content.is_eof():  # it came with the headers, as almost always
+        return await request.read()
+    return await within(BODY_TIMEOUT_S, request.read())
 
 
 def _acknowledge(bot: IngressBot, outcome: str, trace_id: str) -> web.Response:

@@ -59,12 +59,5 @@ class ClaimKeeper:
         """One renewal of everything held whose limit is not reached at `now` (monotonic)."""
         with self._lock:
             due = [claim for claim, limit in self._held.values() if limit > now]
-        if not due:
-            return
-        answers = self._lanes.renew(due)
-        with self._lock:  # what was settled while the call was under way is not missed
-            gone = [
-                c for c, held in zip(due, answers, strict=True) if not held and c.id in self._held
-            ]
-        for claim in gone:
-            logger.warning("claim.gone", extra={"metadata": {"lane": claim.lane}})
+        if due:
+            self._lanes.renew(due)  # whose claim is gone learns it when it wants to settle

@@ -556,7 +556,7 @@ def test_a_held_claim_is_renewed_until_its_limit(stack: Stack) -> None:
 
 
 def test_the_keeper_renews_by_itself_and_outlives_an_outage(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("workers.claims.RENEW_INTERVAL_S", 0.05)
     event = stack.write(FEISHU)
@@ -567,9 +567,16 @@ def test_the_keeper_renews_by_itself_and_outlives_an_outage(
         await_renewal(stack, claim)
         stack.client.rename(LaneKeys(claim.lane).state, "aside")
         stack.client.set(LaneKeys(claim.lane).state, "of the wrong type")  # every renewal fails
-        time.sleep(0.2)
+        await_message(caplog, "claims.renewal_failed")
         stack.client.rename("aside", LaneKeys(claim.lane).state)
         await_renewal(stack, claim)
+
+
+def await_message(caplog: pytest.LogCaptureFixture, message: str) -> None:
+    deadline = time.monotonic() + 10
+    while message not in caplog.messages:
+        assert time.monotonic() < deadline, f"{message} was not logged"
+        time.sleep(0.01)
 
 
 def await_renewal(stack: Stack, claim: Claim) -> None:
