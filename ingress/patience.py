@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 TICK_S = 0.1
 
@@ -29,4 +29,18 @@ async def within(limit_s: float, work: Awaitable[T]) -> T:
                 return task.result()
         raise TimeoutError(f"not done in {limit_s} s")
     finally:
-        task.cancel()
+        if not task.done():
+            await _end(task)
+
+
+async def _end(task: asyncio.Future[Any]) -> None:
+    """Cancel, and let it put its connection away; not for long: redis-py may swallow it."""
+    task.cancel()
+    await asyncio.wait({task}, timeout=TICK_S)
+    task.add_done_callback(_look_away)
+
+
+def _look_away(task: asyncio.Future[Any]) -> None:
+    """Its error came too late to matter, and asyncio would complain that nobody looked."""
+    if not task.cancelled():
+        task.exception()

@@ -210,10 +210,7 @@ STATES: list[Any] = [
     (written, "waiting for push", "reply written (attempts: 1)"),
     (killed, "dead", "dead: model:401: wrong key"),
     (answered, "answered", "answered (attempts to push: 1)"),
-    pytest.param(
-        *(dropped, "dropped", "dropped (attempts to push: 0)"),
-        marks=pytest.mark.xfail(strict=True, reason="trace takes the d of dropped for dead"),
-    ),
+    (dropped, "dropped", "dropped (attempts to push: 0)"),
 ]
 
 

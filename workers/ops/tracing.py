@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
-from shared.state.census import FATES
 from shared.state.keys import BotKeys
 from workers.ops.context import Operator, instant, operator, show_json
+
+#: The fates that leave no record; of each, the first letter is kept.
+ENDINGS = ("answered", "rejected", "cancelled", "dropped")
 
 
 @click.command()
@@ -43,7 +45,7 @@ def follow(op: Operator, bot: BotKeys, trace_id: str) -> dict[str, Any]:
 
 def _finished(line: str) -> tuple[str, list[dict[str, Any]]]:
     letter, accepted, written, ended, process_tries, push_tries, _ = line.split(" ")
-    fate = next(name for name in FATES if name.startswith(letter))
+    fate = next(name for name in ENDINGS if name.startswith(letter))
     start = int(accepted)
     steps = [_step(start, "accepted")]
     if written != "-":
