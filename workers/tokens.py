@@ -36,6 +36,7 @@ class TokenCache:
         self._lock = f"{keys.token}:lock"
         self._vault = vault
         self._save = client.register_script(script("token_save"))
+        self._unlock = client.register_script(script("token_unlock"))
         self._drop = client.register_script(script("token_drop"))
 
     def get(self, fetch: Callable[[], Token], remaining_s: Callable[[], float]) -> CachedToken:
@@ -62,7 +63,7 @@ class TokenCache:
         try:
             token = fetch()
         except Exception:
-            self._client.delete(self._lock)
+            self._unlock(keys=[self._lock], args=[holder])
             raise
         cached = CachedToken(token.value, holder)
         lifetime_ms = int(token.expires_in_s * 1000)

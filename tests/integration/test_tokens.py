@@ -144,3 +144,16 @@ def test_a_slow_fetcher_leaves_its_successors_lock_alone(
     cache.get(overtaken, remaining)
 
     assert redis_client.get(f"{BOT.token}:lock") == "successor"
+
+
+def test_a_fetcher_that_fails_late_leaves_its_successors_lock_alone(
+    cache: TokenCache, redis_client: redis.Redis
+) -> None:
+    def overtaken() -> Token:
+        redis_client.set(f"{BOT.token}:lock", "successor", px=10_000)
+        raise TransientError("feishu:500")
+
+    with pytest.raises(TransientError):
+        cache.get(overtaken, remaining)
+
+    assert redis_client.get(f"{BOT.token}:lock") == "successor"
