@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from redis.exceptions import RedisError
+
 from shared.config import Settings
 from shared.errors import (
     OutcomeUnknownError,
@@ -18,6 +20,7 @@ from workers.bots import Bots, WorkerBot
 from workers.client import HttpClient
 from workers.deadline import Deadline
 from workers.store import Claim, Lanes
+from workers.tokens import CachedToken
 
 SETTLE_MARGIN_S = 0.5  #: what a push leaves of `task_timeout_s` for recording its outcome
 KEY_MARGIN_S = 300  #: an idempotency key is trusted for this much less than the platform says
@@ -108,13 +111,19 @@ class Push:
     def _send_with_token(
         self, bot: WorkerBot, route: Route, part: Part, deadline: Deadline
     ) -> Delivered:
-        token = bot.token(lambda: self._fetch_token(bot, deadline), deadline.remaining)
+        token = self._token(bot, deadline)
         request = bot.outbound.reply_request(route, part, token.value)
         try:
             return bot.outbound.read_reply(route, self._client.send(request, deadline))
         except TokenRejectedError:
             bot.tokens.drop(token)
             raise
+
+    def _token(self, bot: WorkerBot, deadline: Deadline) -> CachedToken:
+        try:
+            return bot.token(lambda: self._fetch_token(bot, deadline), deadline.remaining)
+        except RedisError as error:  # nothing was sent: the head is given back for a retry
+            raise TransientError("token:redis", type(error).__name__) from error
 
     def _fetch_token(self, bot: WorkerBot, deadline: Deadline) -> Token:
         try:
