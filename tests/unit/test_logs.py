@@ -255,7 +255,7 @@ def test_text_loses_what_is_secret_wherever_it_stands(text, shown):
 
 def test_foreign_loggers_come_out_in_the_same_shape(lines):
     lines()
-    names = ["celery.worker", "aiohttp.access", "kombu.connection", "urllib3.connectionpool"]
+    names = ["celery.worker", "aiohttp.access", "kombu.connection", "redis.connection"]
     for name in names:
         logging.getLogger(name).warning("%s?session=hush", name)
 
