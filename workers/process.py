@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from shared.config import Settings
 from shared.errors import TransientError
@@ -12,7 +13,7 @@ from workers.bots import Bots
 from workers.conversation import prompt, remember
 from workers.deadline import Deadline
 from workers.model import Answer, Model
-from workers.store import Claim, Lanes
+from workers.store import Claim, GoOn, Lanes
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +27,8 @@ class Process:
         self._bots = bots
         self._model = model
 
-    @property
-    def history_entries(self) -> int:
-        """How many entries of history a claim should bring along: two a turn."""
-        return 2 * self._settings.conversation.turns
-
-    def work(self, claim: Claim) -> None:
-        """Ask the model and write the reply back.
+    def work(self, claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
+        """Ask the model and write the reply back. See `Stage.work`.
 
         Raises:
             TaskError: the attempt failed.
@@ -46,7 +42,7 @@ class Process:
         parts = bot.outbound.parts(text)
         if not parts:
             raise TransientError("model:empty", "the answer had no visible text")
-        self._write_back(claim, Reply(parts), event.text, answer)
+        return self._write_back(claim, Reply(parts), event.text, answer, go_on())
 
     def notice(self, claim: Claim) -> Reply | None:
         """What the person reads when the event finally failed."""
@@ -58,12 +54,16 @@ class Process:
             total_s=self._settings.answer_timeout_s, stall_s=self._settings.task_timeout_s
         )
 
-    def _write_back(self, claim: Claim, reply: Reply, text: str, answer: Answer) -> None:
+    def _write_back(
+        self, claim: Claim, reply: Reply, text: str, answer: Answer, go_on: GoOn
+    ) -> Claim | None:
         memory = self._settings.conversation
         turns, keep = remember(
             claim.history, text, answer.text, turns=memory.turns, max_bytes=memory.max_bytes
         )
-        self._lanes.write_back(claim, reply, turns, keep=keep, ttl_s=memory.ttl_s)
+        following = self._lanes.write_back(
+            claim, reply, turns, keep=keep, ttl_s=memory.ttl_s, go_on=go_on
+        )
         metadata = {
             "attempt": claim.attempt,
             "parts": len(reply.parts),
@@ -73,3 +73,4 @@ class Process:
         if self._settings.log.content:
             metadata["text"] = answer.text
         logger.info("reply.written", extra={"metadata": metadata})
+        return following

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
@@ -19,7 +20,7 @@ from workers import notices
 from workers.bots import Bots, WorkerBot
 from workers.client import HttpClient
 from workers.deadline import Deadline
-from workers.store import Claim, Lanes
+from workers.store import Claim, GoOn, Lanes
 from workers.tokens import CachedToken
 
 SETTLE_MARGIN_S = 0.5  #: what a push leaves of `task_timeout_s` for recording its outcome
@@ -37,8 +38,10 @@ class Push:
         self._bots = bots
         self._client = client
 
-    def work(self, claim: Claim) -> None:
+    def work(self, claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
         """Send one part within one deadline (token, fallback and POST together) and settle it.
+
+        See `Stage.work`.
 
         Raises:
             TaskError: the attempt failed.
@@ -54,7 +57,9 @@ class Push:
             event.reply_secret,
         )
         route, delivered = self._deliver(claim, bot, event, part)
-        self._lanes.settle(claim, next_part=index + 1, parts=len(reply.parts))
+        following = self._lanes.settle(
+            claim, next_part=index + 1, parts=len(reply.parts), go_on=go_on()
+        )
         metadata = {
             "attempt": claim.attempt,
             "kind": reply.kind,
@@ -64,6 +69,7 @@ class Push:
             "receipt": delivered.receipt,
         }
         logger.info("delivery.settled", extra={"metadata": metadata})
+        return following
 
     def notice(self, claim: Claim) -> Reply | None:
         """What the person reads when the answer did not get through."""

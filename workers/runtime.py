@@ -41,6 +41,7 @@ class Runtime:
             limit_s=settings.answer_timeout_s + RENEWAL_GRACE_S,
             work=process.work,
             notice=process.notice,
+            history_entries=2 * settings.conversation.turns,  # a question and an answer each
         )
         self.push = Stage(
             name=PUSH,
@@ -51,7 +52,6 @@ class Runtime:
             work=push.work,
             notice=push.notice,
         )
-        self.history_entries = process.history_entries
 
 
 def _policy(settings: Settings, limit_s: float) -> Policy:

@@ -17,7 +17,11 @@ from shared.logs import bind_trace
 from shared.messages import Reply
 from workers.claims import ClaimKeeper
 from workers.retry import Policy, Retry, decide, describe
-from workers.store import Claim, Lanes
+from workers.store import Claim, GoOn, Lanes
+
+#: A task takes no further head after this: half of what Celery's soft limit stands behind a
+#: deadline, so that the last head still has its whole time.
+GO_ON_S = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +31,9 @@ class Stage:
     """What `process` and `push` have in common.
 
     limit_s: the longest an attempt may take; its claim is renewed no longer than that.
-    work: does the attempt and records its success.
+    work: does the attempt and records its success; returns the claim to go on with, if its second
+        argument asks for one and there is work.
+    history_entries: how much history a claim should bring along.
     notice: what to tell the person when the head finally fails.
     """
 
@@ -36,40 +42,57 @@ class Stage:
     keeper: ClaimKeeper
     policy: Policy
     limit_s: float
-    work: Callable[[Claim], None]
+    work: Callable[[Claim, Callable[[], GoOn]], Claim | None]
     notice: Callable[[Claim], Reply | None]
+    history_entries: int = 0
 
-    def run(self, lane: str, seq: int, *, history_entries: int = 0) -> None:
-        """Work on the lane's head, if it is free and due."""
+    def run(self, lane: str, seq: int) -> None:
+        """Work on the lane's head, if it is free and due.
+
+        Then, while this task is young, on the heads that the oldest waiting hints speak of: a hint
+        costs Celery more than its message costs us.
+        """
+        task_started = time.monotonic()
+        claim = self._claim(lane, seq)
+        while claim is not None:
+            claim = self._work_on(claim, lambda: self._go_on(task_started))
+
+    def _claim(self, lane: str, seq: int) -> Claim | None:
         try:
-            claim = self.lanes.claim(lane, seq, history_entries=history_entries)
+            return self.lanes.claim(lane, seq, history_entries=self.history_entries)
         except RedisError as error:  # the hint is lost with it; the sweeper gives another
             logger.error("claim.failed", extra={"metadata": {"error": repr(error)}})
-            return
-        if claim is None:
-            return
+            return None
+
+    def _go_on(self, task_started: float) -> GoOn:
+        is_young = time.monotonic() - task_started < GO_ON_S
+        return GoOn(wanted=is_young, history_entries=self.history_entries)
+
+    def _work_on(self, claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
         started = time.monotonic()
         with bind_trace(claim.event_id), self.keeper.holding(claim, self.limit_s):
             try:
-                self._attempt(claim, started)
+                return self._attempt(claim, go_on, started)
             except ClaimLostError:
                 logger.warning("claim.lost", extra={"metadata": {"stage": self.name}})
             except RedisError as error:
                 # The lease ends by itself and the sweeper brings the lane back.
                 metadata = {"stage": self.name, "error": repr(error)}
                 logger.error("claim.unsettled", extra={"metadata": metadata})
+        return None
 
-    def _attempt(self, claim: Claim, started: float) -> None:
+    def _attempt(self, claim: Claim, go_on: Callable[[], GoOn], started: float) -> Claim | None:
         try:
             if claim.is_poison:
                 raise PermanentError("poison", "its process died each time it was worked on")
-            self.work(claim)
+            return self.work(claim, go_on)
         except (ClaimLostError, RedisError):
             raise
         except SoftTimeLimitExceeded:
             self._fail(claim, OutcomeUnknownError("celery:soft_time_limit"), started)
         except Exception as error:
             self._fail(claim, error, started)
+        return None
 
     def _fail(self, claim: Claim, error: Exception, started: float) -> None:
         now = claim.now_ms / 1000 + time.monotonic() - started

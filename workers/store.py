@@ -64,6 +64,17 @@ class Claim:
         return self.keys.bot.event(self.event_id)
 
 
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Whether a worker that ends a claim wants the next one of its stage in the same call."""
+
+    wanted: bool
+    history_entries: int = 0
+
+
+STOP = GoOn(wanted=False)
+
+
 class Lanes:
     """The scripts of one process. `owner`: `<worker's name>/<mark of its start>`."""
 
@@ -75,27 +86,9 @@ class Lanes:
 
     def claim(self, lane: str, seq: int, *, history_entries: int = 0) -> Claim | None:
         """The lane's head, ours for the lease; None when there is nothing to do here now."""
-        claim_id = secrets.token_urlsafe(9)
-        answer = self._run(
-            "claim",
-            [lane, LaneKeys(lane).history],
-            [claim_id, seq, LEASE_MS, history_entries, keys.STOPPING_PREFIX],
-        )
-        if answer[0] != "claimed":
-            return None
-        _, head, tries, since, unsure, poison, now, flat, history = answer
-        return Claim(
-            id=claim_id,
-            lane=lane,
-            head=head,
-            attempt=int(tries),
-            since_ms=int(since),
-            now_ms=int(now),
-            unsure_ms=int(unsure) if unsure else None,
-            is_poison=bool(poison),
-            record=dict(zip(flat[::2], flat[1::2], strict=True)),
-            history=history,
-        )
+        wish = self._wish(history_entries)
+        answer = self._run("claim", [lane], [seq, *wish])
+        return _read_claim(wish, answer)
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         """Extend the leases, in one call; False where the claim is gone."""
@@ -103,25 +96,38 @@ class Lanes:
         return [held == 1 for held in answer]
 
     def write_back(
-        self, claim: Claim, reply: Reply, turns: Sequence[str], *, keep: int, ttl_s: int
-    ) -> None:
+        self,
+        claim: Claim,
+        reply: Reply,
+        turns: Sequence[str],
+        *,
+        keep: int,
+        ttl_s: int,
+        go_on: GoOn = STOP,
+    ) -> Claim | None:
         """Store the reply and hand it to the outbox; remember `turns`, keeping `keep` entries.
+
+        Returns the claim to go on with, if that was asked for and there is work.
 
         Raises:
             ClaimLostError: somebody else claimed the head; nothing was written.
         """
+        wish = self._wish(go_on.history_entries, wanted=go_on.wanted)
         names = [claim.lane, claim.keys.outbox, claim.event_key, claim.keys.history]
-        args = [claim.id, claim.event_id, reply.to_wire(), keep, ttl_s, *turns]
-        self._checked("write_back", names, args)
+        args = [claim.id, claim.event_id, reply.to_wire(), keep, ttl_s, *wish, *turns]
+        return _read_next(wish, self._checked("write_back", names, args))
 
-    def settle(self, claim: Claim, *, next_part: int, parts: int) -> None:
+    def settle(
+        self, claim: Claim, *, next_part: int, parts: int, go_on: GoOn = STOP
+    ) -> Claim | None:
         """Record a delivered part; the last one finishes the event.
 
-        Raises:
-            ClaimLostError: as for `write_back`.
+        Returns and raises: as `write_back`.
         """
+        wish = self._wish(0, wanted=go_on.wanted)
         names = [claim.lane, claim.event_key, claim.keys.bot.counts]
-        self._checked("settle", names, [claim.id, claim.head, next_part, parts])
+        args = [claim.id, claim.head, next_part, parts, *wish]
+        return _read_next(wish, self._checked("settle", names, args))
 
     def retry(self, claim: Claim, wait_s: float, why: str, *, unsure: bool = False) -> None:
         """Give the head back, to be tried again after `wait_s`. It keeps its place.
@@ -174,9 +180,16 @@ class Lanes:
         max_time=PATIENCE_S,
         logger=None,
     )
-    def _checked(self, name: str, names: Sequence[str], args: Sequence[Any]) -> None:
-        if self._run(name, names, args) != "ok":
+    def _checked(self, name: str, names: Sequence[str], args: Sequence[Any]) -> Any:
+        answer = self._run(name, names, args)
+        if answer in ("lost", ["lost"]):
             raise ClaimLostError(f"{name}: the claim on {names[0]} is gone")
+        return answer
+
+    def _wish(self, history_entries: int, *, wanted: bool = True) -> tuple[str, int, int, str]:
+        """What `_claim.lua` wants to know of a claim to be; an empty id asks for none."""
+        claim_id = secrets.token_urlsafe(9) if wanted else ""
+        return claim_id, LEASE_MS, history_entries, keys.STOPPING_PREFIX
 
     def _run(self, name: str, names: Sequence[str], args: Sequence[Any]) -> Any:
         if name not in self._scripts:
@@ -185,3 +198,26 @@ class Lanes:
         return self._scripts[name](
             keys=[*shared_keys, *names], args=[*self._templates, self._owner, *args]
         )
+
+
+def _read_claim(wish: tuple[str, int, int, str], answer: Sequence[Any]) -> Claim | None:
+    if answer[0] != "claimed":
+        return None
+    _, lane, head, tries, since, unsure, poison, now, flat, history = answer
+    return Claim(
+        id=wish[0],
+        lane=lane,
+        head=head,
+        attempt=int(tries),
+        since_ms=int(since),
+        now_ms=int(now),
+        unsure_ms=int(unsure) if unsure else None,
+        is_poison=bool(poison),
+        record=dict(zip(flat[::2], flat[1::2], strict=True)),
+        history=history,
+    )
+
+
+def _read_next(wish: tuple[str, int, int, str], answer: Sequence[Any]) -> Claim | None:
+    """The claim beside an 'ok'; Lua's false arrives as None, or not at all."""
+    return _read_claim(wish, answer[1]) if len(answer) > 1 and answer[1] else None

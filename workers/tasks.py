@@ -9,8 +9,7 @@ from workers.celery import app, worker_process
 @app.task(name=PROCESS, max_retries=None)
 def process(lane: str, seq: str, trace_id: str) -> None:
     """Answer the event at the head of an inbox lane. `trace_id` only helps a reader of Flower."""
-    runtime = worker_process.runtime
-    runtime.process.run(lane, int(seq), history_entries=runtime.history_entries)
+    worker_process.runtime.process.run(lane, int(seq))
 
 
 @app.task(name=PUSH, max_retries=None)

@@ -17,6 +17,7 @@ from shared.vault import Vault
 
 LOCK_MS = 10_000  #: longer than any fetch may take (`task_timeout_s`)
 POLL_S = 0.05
+TRUST_S = 5.0  #: for this long a process uses a token without asking Redis for it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class TokenCache:
         self._key = keys.token
         self._lock = f"{keys.token}:lock"
         self._vault = vault
+        self._trusted: tuple[CachedToken, float] | None = None
         self._save = client.register_script(script("token_save"))
         self._unlock = client.register_script(script("token_unlock"))
         self._drop = client.register_script(script("token_drop"))
@@ -45,6 +47,19 @@ class TokenCache:
         Raises:
             TransientError: nobody got one in the time that remains.
         """
+        trusted = self._trusted
+        if trusted is not None and time.monotonic() < trusted[1]:
+            return trusted[0]
+        token = self._shared(fetch, remaining_s)
+        self._trusted = (token, time.monotonic() + TRUST_S)
+        return token
+
+    def drop(self, token: CachedToken) -> None:
+        """The platform refused this token: the next `get` fetches a new one."""
+        self._trusted = None
+        self._drop(keys=[self._key], args=[token.version])
+
+    def _shared(self, fetch: Callable[[], Token], remaining_s: Callable[[], float]) -> CachedToken:
         holder = secrets.token_urlsafe(9)
         while remaining_s() > 0:
             value, version = self._client.hmget(self._key, ["value", "version"])
@@ -54,10 +69,6 @@ class TokenCache:
                 return self._fetch(fetch, holder)
             time.sleep(POLL_S)
         raise TransientError("token:busy", "another worker was still fetching the access token")
-
-    def drop(self, token: CachedToken) -> None:
-        """The platform refused this token: the next `get` fetches a new one."""
-        self._drop(keys=[self._key], args=[token.version])
 
     def _fetch(self, fetch: Callable[[], Token], holder: str) -> CachedToken:
         try:

@@ -22,6 +22,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `clawdbot:qps:{second}` | string | 2 s | events accepted in this second |
 | `clawdbot:suspect` | string | 15 s | the one suspect whose turn it is: lane and claim |
 | `clawdbot:suspects` | zset | none | lanes whose suspect waits for its turn |
+| `clawdbot:taken:{claim}` | string | 30 s | the lane claimed in the call that ended this claim |
 | `clawdbot:sweeper` | string | 5 s | which worker sweeps |
 | `clawdbot:stopping:{owner}` | string | 1 h | was asked to stop: its lost claims don't count |
 | `clawdbot:workers` | hash | none | worker name: JSON `{queues, pool, seen_ms}` |
@@ -49,6 +50,7 @@ ACTIVE = "clawdbot:workers:active"
 PROBE = "clawdbot:probe"
 QPS_PREFIX = "clawdbot:qps:"
 STOPPING_PREFIX = "clawdbot:stopping:"
+TAKEN_PREFIX = "clawdbot:taken:"
 
 FINISHED_TTL_S = 24 * 3600  #: Feishu repeats for 7 h 5 min 15 s; a day is comfortable
 

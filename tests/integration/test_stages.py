@@ -26,7 +26,7 @@ from tests.simulator.ledger import REPEAT, VISIBLE, ModelCall, Send
 from tests.simulator.world import World
 from workers.claims import ClaimKeeper
 from workers.runtime import Runtime
-from workers.store import Claim, Lanes
+from workers.store import Claim, GoOn, Lanes
 
 OWNER = "w1@host/1"
 MINUTE_MS = 60_000
@@ -65,7 +65,7 @@ class Stack:
         return LaneKeys(self.lane(event)).outbox
 
     def process(self, event: Event) -> None:
-        self.runtime.process.run(self.lane(event), 1, history_entries=20)
+        self.runtime.process.run(self.lane(event), 1)
 
     def push(self, event: Event) -> None:
         self.runtime.push.run(self.outbox(event), 1)
@@ -291,11 +291,11 @@ def test_nothing_is_recorded_for_a_claim_that_somebody_else_took(
     others: list[Claim | None] = []
     whole = stack.runtime.process
 
-    def overtaken(claim: Claim) -> None:
+    def overtaken(claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
         stack.client.hset(LaneKeys(claim.lane).state, "lease", "1")
         other = Lanes(stack.client, owner="w2@host/2", templates=TEMPLATES)
         others.append(other.claim(claim.lane, 1))
-        whole.work(claim)
+        return whole.work(claim, go_on)
 
     with caplog.at_level(logging.WARNING):
         dataclasses.replace(whole, work=overtaken).run(stack.lane(event), 1)
@@ -310,7 +310,7 @@ def test_nothing_is_recorded_for_a_claim_that_somebody_else_took(
 def test_our_own_bug_is_tried_three_times_and_buried_without_its_text(stack: Stack) -> None:
     event = stack.write(FEISHU)
 
-    def buggy(_: Claim) -> None:
+    def buggy(*_: Any) -> None:
         raise ValueError("the person's words")
 
     stage = dataclasses.replace(stack.runtime.process, work=buggy)

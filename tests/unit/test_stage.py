@@ -85,7 +85,7 @@ def run(
         keeper=ClaimKeeper(lanes),
         policy=Policy(limit_s=600, base_s=0.001, cap_s=0.001),
         limit_s=5,
-        work=work,
+        work=lambda claim, _: work(claim),
         notice=notice,
     ).run(LANE, 7)
 

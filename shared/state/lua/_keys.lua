@@ -4,3 +4,5 @@ local function conversation_of(lane) return (lane:gsub(':%a+$', '')) end
 local function bot_of(lane) return lane:match('^[^:]+:[^:]+') end
 local function event_of(lane, id) return bot_of(lane) .. ':event:' .. id end
 local function queue_of(lane) return lane:sub(-7) == ':outbox' and 'push' or 'process' end
+local function history_of(lane) return conversation_of(lane) .. ':history' end
+local function taken_of(claim) return 'clawdbot:taken:' .. claim end

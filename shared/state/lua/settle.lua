@@ -2,13 +2,15 @@
 -- A part was delivered: go on with the next one, or finish the event.
 --@include _keys
 --@include _lane
+--@include _claim
 -- KEYS 6 outbox  7 event  8 counts
 -- ARGV 4 claim id  5 head ('!id' for a notice)  6 next part  7 number of parts
--- Returns 'ok' (also when repeated) or 'lost'.
+--   8–11 the wish of _claim for going on
+-- Returns {'ok', next claim or false} (the same when repeated) or {'lost'}.
 local lane, event, counts = KEYS[6], KEYS[7], KEYS[8]
 local claim, head = ARGV[4], ARGV[5]
 local is_notice = head:sub(1, 1) == '!'
-local now = now_ms()
+local now, wish = now_ms(), wish_at(8)
 
 local function was_settled()
   if is_record(event) then return redis.call('HGET', event, 'settled_by') == claim end
@@ -17,7 +19,8 @@ local function was_settled()
 end
 
 if redis.call('HGET', state_of(lane), 'claim') ~= claim then
-  return was_settled() and 'ok' or 'lost'
+  if not was_settled() then return { 'lost' } end
+  return { 'ok', taken_before(claim, wish, now) }
 end
 active(now)
 end_turn(lane, claim, now)
@@ -25,7 +28,7 @@ if is_record(event) and tonumber(ARGV[6]) < tonumber(ARGV[7]) then
   redis.call('HSET', event, is_notice and 'notice_part' or 'next_part', ARGV[6], 'settled_by', claim)
   redis.call('DEL', state_of(lane))
   hint(lane, now, 0)
-  return 'ok'
+  return { 'ok', take_next('push', claim, wish, now) }
 end
 if is_notice and is_record(event) then
   redis.call('HDEL', event, 'notice', 'notice_part')
@@ -35,4 +38,4 @@ elseif not is_notice then
   redis.call('HINCRBY', counts, 'answered', 1)
 end
 advance(lane, now)
-return 'ok'
+return { 'ok', take_next('push', claim, wish, now) }

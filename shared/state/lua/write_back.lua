@@ -2,20 +2,24 @@
 -- Store the answer, remember the turn, hand the reply to the outbox, let the inbox go on.
 --@include _keys
 --@include _lane
+--@include _claim
 -- KEYS 6 inbox  7 outbox  8 event  9 history
 -- ARGV 4 claim id  5 event id  6 reply (wire form)  7 entries of history to keep
---   8 history's TTL in s  9… entries to append
--- Returns 'ok' (also when repeated) or 'lost' (another claim holds the head).
+--   8 history's TTL in s  9–12 the wish of _claim for going on  13… entries to append
+-- Returns {'ok', next claim or false} (the same when repeated) or {'lost'}: another claim holds
+-- the head.
 local inbox, outbox, event, history = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local claim, id = ARGV[4], ARGV[5]
-local now = now_ms()
-if is_record(event) and redis.call('HGET', event, 'written_by') == claim then return 'ok' end
-if redis.call('HGET', state_of(inbox), 'claim') ~= claim then return 'lost' end
+local now, wish = now_ms(), wish_at(9)
+if is_record(event) and redis.call('HGET', event, 'written_by') == claim then
+  return { 'ok', taken_before(claim, wish, now) }
+end
+if redis.call('HGET', state_of(inbox), 'claim') ~= claim then return { 'lost' } end
 
 active(now)
 redis.call('HSET', event, 'reply', ARGV[6], 'written', text_of(now), 'written_by', claim)
 local keep = tonumber(ARGV[7])
-for i = 9, #ARGV do redis.call('RPUSH', history, ARGV[i]) end
+for i = 13, #ARGV do redis.call('RPUSH', history, ARGV[i]) end
 if keep > 0 then
   redis.call('LTRIM', history, -keep, -1)
   redis.call('EXPIRE', history, ARGV[8])
@@ -25,4 +29,4 @@ end
 enqueue(outbox, id, now)
 end_turn(inbox, claim, now)
 advance(inbox, now)
-return 'ok'
+return { 'ok', take_next('process', claim, wish, now) }

@@ -1,0 +1,259 @@
+"""What lanes promise, in plain Python: no Redis, no time, no hints. The machine compares the two.
+
+Times are flags here: a lease has `lapsed` or not, a retry `waits` or not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from shared.messages import Event, seen_id
+from shared.state.keys import BotKeys, LaneKeys
+from workers.store import Claim
+
+BOT_CAPACITY = 12
+CONVERSATION_CAPACITY = 6
+SUSPECT_LOSSES, POISON_LOSSES = 2, 3
+
+
+@dataclass
+class Life:
+    """One accepted event. `place`: inbox, outbox, dead, answered or dropped."""
+
+    event: Event
+    place: str = "inbox"
+    has_died: bool = False
+    has_notice: bool = False
+    died_in: str = ""
+    parts: tuple[str, ...] = ()
+    next_part: int = 0
+    written_back: int = 0
+
+    @property
+    def bot(self) -> BotKeys:
+        return BotKeys(self.event.platform, self.event.app_id)
+
+    @property
+    def inbox(self) -> str:
+        return self.bot.inbox(self.event.conversation_id)
+
+    @property
+    def is_record(self) -> bool:
+        return self.place not in ("answered", "dropped")
+
+
+@dataclass
+class Head:
+    """What is known about a lane's first entry; a new head starts anew."""
+
+    claim: Claim | None = None
+    has_lapsed: bool = False
+    is_turn: bool = False
+    owner_was_stopping: bool = False
+    waits: bool = False
+    tries: int = 0
+    losses: int = 0
+    own_losses: int = 0
+    is_unsure: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        return self.claim is not None and not self.has_lapsed
+
+
+@dataclass
+class Lane:
+    """A queue of event ids (`!id`: a notice) and what is known about the first one."""
+
+    name: str
+    entries: list[str] = field(default_factory=list)
+    head: Head = field(default_factory=Head)
+
+    @property
+    def is_outbox(self) -> bool:
+        return self.name.endswith(":outbox")
+
+    def advance(self) -> None:
+        self.entries.pop(0)
+        self.head = Head()
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a claim has to bring."""
+
+    entry: str
+    attempt: int
+    is_unsure: bool
+    is_poison: bool
+    next_part: int
+
+
+class Model:
+    """Every lane and every event. Methods tell what happened or what must happen."""
+
+    def __init__(self) -> None:
+        self.lives: dict[str, Life] = {}
+        self.lanes: dict[str, Lane] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.noticed: set[str] = set()
+        self.turn: tuple[str, str] | None = None
+        self._seen: set[tuple[str, bytes]] = set()
+
+    def lane(self, name: str) -> Lane:
+        return self.lanes.setdefault(name, Lane(name))
+
+    def life(self, entry: str) -> Life:
+        return self.lives[entry.removeprefix("!")]
+
+    def accept(self, event: Event) -> str:
+        """The answer that `event` must get; an accepted one is in its inbox from now on."""
+        life = Life(event)
+        answer = self._refusal(life) or "accepted"
+        self.counts[life.bot.prefix, answer] += 1
+        if answer == "accepted":
+            self.lives[event.trace_id] = life
+            if seen_id(event):
+                self._seen.add((life.bot.prefix, seen_id(event)))
+            self.lane(life.inbox).entries.append(event.trace_id)
+        return answer
+
+    def _refusal(self, life: Life) -> str:
+        event = life.event
+        if event.trace_id in self.lives or (life.bot.prefix, seen_id(event)) in self._seen:
+            return "duplicate"
+        of_bot = [each for each in self.lives.values() if each.bot == life.bot]
+        if sum(each.place in ("inbox", "outbox") for each in of_bot) >= BOT_CAPACITY:
+            return "queue_full"
+        lanes = (self.lane(life.inbox), self.lane(LaneKeys(life.inbox).outbox))
+        if sum(len(lane.entries) for lane in lanes) >= CONVERSATION_CAPACITY:
+            return "conversation_full"
+        return ""
+
+    def claim(self, name: str, *, is_stopping: bool) -> Expected | None:
+        """What a claim of the lane must bring; None: nothing. `granted` is told its id."""
+        lane = self.lane(name)
+        while lane.entries and self._is_orphan(lane.entries[0]):
+            lane.advance()
+        head = lane.head
+        if not lane.entries or head.is_live or head.waits:
+            return None
+        is_loss = head.claim is not None and not head.owner_was_stopping
+        losses = head.losses + is_loss
+        own_losses = head.own_losses + (is_loss and head.is_turn)
+        is_poison = own_losses >= POISON_LOSSES
+        takes_turn = losses >= SUSPECT_LOSSES and not is_poison
+        if takes_turn and self.turn:
+            return None
+        entry = lane.entries[0]
+        lane.head = Head(
+            is_turn=takes_turn,
+            owner_was_stopping=is_stopping,
+            tries=head.tries + 1,
+            losses=losses,
+            own_losses=own_losses,
+            is_unsure=head.is_unsure or (lane.is_outbox and head.claim is not None),
+        )
+        next_part = 0 if entry.startswith("!") else self.life(entry).next_part
+        return Expected(entry, lane.head.tries, lane.head.is_unsure, is_poison, next_part)
+
+    def granted(self, claim: Claim) -> None:
+        head = self.lane(claim.lane).head
+        head.claim = claim
+        if head.is_turn:
+            self.turn = (claim.lane, claim.id)
+
+    def _is_orphan(self, entry: str) -> bool:
+        life = self.life(entry)
+        return entry.startswith("!") and not (life.is_record and life.has_notice)
+
+    def holds(self, claim: Claim) -> bool:
+        """Nobody else claimed since, and the head is still there; the lease may have lapsed."""
+        held = self.lane(claim.lane).head.claim
+        return held is not None and held.id == claim.id
+
+    def renewed(self, claim: Claim) -> None:
+        self.lane(claim.lane).head.has_lapsed = False
+
+    def lapsed(self, claim: Claim) -> None:
+        self.lane(claim.lane).head.has_lapsed = True
+        self.turn_ended(claim)
+
+    def turn_ended(self, claim: Claim) -> None:
+        if self.turn == (claim.lane, claim.id):
+            self.turn = None
+
+    def stopping(self, claim: Claim) -> None:
+        if self.holds(claim):
+            self.lane(claim.lane).head.owner_was_stopping = True
+
+    def written_back(self, claim: Claim, parts: tuple[str, ...]) -> None:
+        life = self.life(claim.head)
+        life.parts, life.place = parts, "outbox"
+        life.written_back += 1
+        self.lane(claim.keys.outbox).entries.append(claim.head)
+        self._finished(claim)
+
+    def settled(self, claim: Claim) -> None:
+        life, lane = self.life(claim.head), self.lane(claim.lane)
+        if claim.is_notice:
+            life.has_notice = False
+            self._finished(claim)
+            return
+        life.next_part += 1
+        if life.next_part < len(life.parts):
+            self.turn_ended(claim)
+            lane.head = Head()
+            return
+        life.place = "answered"
+        self.counts[life.bot.prefix, "answered"] += 1
+        self._finished(claim)
+
+    def given_back(self, claim: Claim, *, waits: bool, is_unsure: bool) -> None:
+        head = self.lane(claim.lane).head
+        head.claim, head.has_lapsed, head.is_turn = None, False, False
+        head.waits = waits
+        head.is_unsure = head.is_unsure or is_unsure
+        self.turn_ended(claim)
+
+    def buried(self, claim: Claim, *, wants_notice: bool) -> None:
+        life, lane = self.life(claim.head), self.lane(claim.lane)
+        if claim.is_notice:
+            life.has_notice = False
+            self._finished(claim)
+            return
+        life.place, life.has_died = "dead", True
+        life.died_in = "push" if lane.is_outbox else "process"
+        self.counts[life.bot.prefix, "dead"] += 1
+        conversation = claim.keys.conversation
+        speaks = wants_notice and conversation not in self.noticed
+        if speaks:
+            self.noticed.add(conversation)
+            life.has_notice = True
+            outbox = self.lane(claim.keys.outbox).entries
+            outbox.insert(1 if lane.is_outbox else len(outbox), "!" + claim.head)
+        self._finished(claim)
+
+    def _finished(self, claim: Claim) -> None:
+        self.turn_ended(claim)
+        self.lane(claim.lane).advance()
+
+    def replay(self, event_id: str) -> bool:
+        life = self.lives[event_id]
+        if life.place != "dead":
+            return False
+        self.counts[life.bot.prefix, "dead"] -= 1
+        life.place = "outbox" if life.died_in == "push" else "inbox"
+        name = LaneKeys(life.inbox).outbox if life.place == "outbox" else life.inbox
+        self.lane(name).entries.append(event_id)
+        return True
+
+    def drop(self, event_id: str) -> bool:
+        life = self.lives[event_id]
+        if life.place != "dead":
+            return False
+        self.counts[life.bot.prefix, "dead"] -= 1
+        self.counts[life.bot.prefix, "dropped"] += 1
+        life.place = "dropped"
+        return True
