@@ -16,6 +16,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from aiohttp import web
 
@@ -26,7 +27,7 @@ from ingress.metrics import Metrics
 from ingress.patience import within
 from shared.errors import RequestRejectedError, StateUnavailableError
 from shared.http_values import RawRequest
-from shared.logs import bind_trace
+from shared.logs import bind_trace, log
 from shared.messages import Challenge, Event, Ignored
 
 BODY_TIMEOUT_S = 5.0
@@ -109,10 +110,14 @@ class Webhook:
             return received.reason, web.json_response({})
         with bind_trace(received.trace_id):
             outcome = await self._accept(bot, received)
-            metadata = {"platform": bot.platform, "bot": bot.name, "outcome": outcome}
+            metadata: dict[str, Any] = {
+                "platform": bot.platform,
+                "bot": bot.name,
+                "outcome": outcome,
+            }
             if self._log_content:
                 metadata["text"] = received.text
-            logger.info("event.received", extra={"metadata": metadata})
+            log(logger, logging.INFO, "event.received", **metadata)
         return outcome, _acknowledge(bot, outcome, received.trace_id)
 
     async def _accept(self, bot: IngressBot, event: Event) -> str:

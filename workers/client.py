@@ -210,14 +210,13 @@ class HttpClient:
 
 
 def _prepare(request: HttpRequest) -> PreparedRequest:
+    """Without cookies, authentication and hooks, which no request of ours has."""
     prepared = PreparedRequest()
     try:
-        prepared.prepare(
-            method=request.method,
-            url=request.url,
-            headers={"User-Agent": "clawdbot", **request.headers},
-            data=request.body or None,
-        )
+        prepared.prepare_method(request.method)
+        prepared.prepare_url(request.url, None)
+        prepared.prepare_headers({"User-Agent": "clawdbot", **request.headers})
+        prepared.prepare_body(request.body or None, None)
     except (ValueError, OSError):
         raise unsendable() from None
     return prepared

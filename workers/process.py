@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from shared.config import Settings
 from shared.errors import TransientError
+from shared.logs import log
 from shared.messages import Reply
 from workers import notices
 from workers.bots import Bots
@@ -64,7 +66,7 @@ class Process:
         following = self._lanes.write_back(
             claim, reply, turns, keep=keep, ttl_s=memory.ttl_s, go_on=go_on
         )
-        metadata = {
+        metadata: dict[str, Any] = {
             "attempt": claim.attempt,
             "parts": len(reply.parts),
             "finish_reason": answer.finish_reason,
@@ -72,5 +74,5 @@ class Process:
         }
         if self._settings.log.content:
             metadata["text"] = answer.text
-        logger.info("reply.written", extra={"metadata": metadata})
+        log(logger, logging.INFO, "reply.written", **metadata)
         return following

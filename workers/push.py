@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -15,6 +16,7 @@ from shared.errors import (
     TokenRejectedError,
     TransientError,
 )
+from shared.logs import log
 from shared.messages import Delivered, Event, Part, Reply, Route, Token
 from workers import notices
 from workers.bots import Bots, WorkerBot
@@ -60,7 +62,7 @@ class Push:
         following = self._lanes.settle(
             claim, next_part=index + 1, parts=len(reply.parts), go_on=go_on()
         )
-        metadata = {
+        metadata: dict[str, Any] = {
             "attempt": claim.attempt,
             "kind": reply.kind,
             "part": index + 1,
@@ -68,7 +70,7 @@ class Push:
             "route": route.name,
             "receipt": delivered.receipt,
         }
-        logger.info("delivery.settled", extra={"metadata": metadata})
+        log(logger, logging.INFO, "delivery.settled", **metadata)
         return following
 
     def notice(self, claim: Claim) -> Reply | None:

@@ -62,7 +62,8 @@ def answer_once(sock: Any) -> None:
 #: name → server's behaviour, whether inside TLS, client's call, how it has to end
 CASES: dict[str, tuple[slow.Behaviour, bool, Callable[..., None], type[Exception]]] = {
     "stall": (slow.stall, False, send, OutcomeUnknownError),
-    "never read": (slow.never_read, False, send_big, OutcomeUnknownError),
+    # No whole request got out, so nobody can have acted on it.
+    "never read": (slow.never_read, False, send_big, DeadlineError),
     "drip header": (slow.drip_headers, False, send, OutcomeUnknownError),
     "drip header lines": (slow.drip_header_lines, False, send, OutcomeUnknownError),
     "drip body": (slow.drip_body, False, send, OutcomeUnknownError),
