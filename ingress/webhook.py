@@ -107,7 +107,7 @@ class Webhook:
         if isinstance(received, Challenge):
             return "challenge", web.json_response(dict(received.body))
         if isinstance(received, Ignored):
-            return received.reason, web.json_response({})
+            return received.reason, _nothing()
         with bind_trace(received.trace_id):
             outcome = await self._accept(bot, received)
             metadata: dict[str, Any] = {
@@ -141,11 +141,15 @@ def _acknowledge(bot: IngressBot, outcome: str, trace_id: str) -> web.Response:
     status = STATUS.get(outcome, 503)  # type: ignore[call-overload]
     headers = {"X-Trace-Id": trace_id}
     if status == 200:
-        return web.json_response({}, headers=headers)
+        return _nothing(headers)
     if bot.settings.busy_reply and (busy := bot.inbound.busy_answer()) is not None:
         return web.json_response(dict(busy), headers=headers)
     headers["Retry-After"] = RETRY_AFTER_S[status]
     return web.json_response({"error": outcome}, status=status, headers=headers)
+
+
+def _nothing(headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(body=b"{}", headers=headers, content_type="application/json")
 
 
 def _closing(status: int, error: str) -> web.Response:

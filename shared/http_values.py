@@ -9,6 +9,8 @@ from typing import Any
 
 JSON_UTF8 = "application/json; charset=utf-8"
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class RawRequest:
@@ -31,7 +33,7 @@ class HttpRequest:
     def post_json(
         cls, url: str, value: Any, headers: Mapping[str, str] | None = None
     ) -> HttpRequest:
-        body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        body = _encode(value).encode()
         return cls("POST", url, {"Content-Type": JSON_UTF8, **(headers or {})}, body)
 
 

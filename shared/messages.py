@@ -33,11 +33,12 @@ class Event:
     created_ms: int = 0
     reply_address: Mapping[str, str] = field(default_factory=dict)
     reply_secret: str = ""
+    #: The event's one name in records, logs and hints: the same for every redelivery of it.
+    trace_id: str = field(init=False, compare=False)
 
-    @property
-    def trace_id(self) -> str:
-        """The event's one name in records, logs and hints: the same for every redelivery of it."""
-        return digest(self.platform, self.app_id, self.message_id)
+    def __post_init__(self) -> None:
+        name = digest(self.platform, self.app_id, self.message_id)
+        object.__setattr__(self, "trace_id", name)
 
     def to_wire(self, seal: Callable[[str], str]) -> str:
         """JSON for the event's record: text capped, `reply_secret` sealed."""
@@ -56,7 +57,7 @@ class Event:
         return cls(**{**value, "reply_secret": unseal(secret) if secret else ""})
 
 
-_EVENT_FIELDS = tuple(f.name for f in fields(Event))
+_EVENT_FIELDS = tuple(f.name for f in fields(Event) if f.init)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +154,12 @@ def _digest(*names: str) -> bytes:
     return hashlib.blake2b(joined, digest_size=12).digest()
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def dump_json(value: Any) -> str:
     """Compact JSON that UTF-8 can carry (a lone surrogate becomes `?`)."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace").decode()
+    return _encode(value).encode("utf-8", "replace").decode()
 
 
 def cap_text(text: str, limit_bytes: int = MAX_TEXT_BYTES) -> str:

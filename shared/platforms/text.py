@@ -103,9 +103,12 @@ def sendable(text: str) -> str:
     return _CONTROLS.sub("", string_in(text).replace("\r\n", "\n").replace("\r", "\n"))
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def compact_json(value: Any) -> str:
     """JSON as the platforms' own SDKs write it: no spaces, Chinese unescaped."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _encode(value)
 
 
 def split(text: str, limit_bytes: int) -> tuple[str, ...]:
@@ -114,6 +117,8 @@ def split(text: str, limit_bytes: int) -> tuple[str, ...]:
     Cuts at paragraphs, else lines, sentences, words, characters. Only white space at the cuts
     and at the ends is dropped; blank parts are, too, so blank text gives no part at all.
     """
+    if len(compact_json(text).encode()) - 2 <= limit_bytes:
+        return (text.strip("\n").rstrip(),) if text.strip() else ()
     sums = [0, *accumulate(_cost(character) for character in text)]
     parts, start = [], 0
     while start < len(text):
