@@ -6,8 +6,9 @@ PYTHON_BIN := .venv/bin/python
 # Compose would look for .env beside its file.
 COMPOSE := docker compose $(if $(wildcard .env),--env-file .env) -f compose/compose.yaml
 ARGS ?=
+N ?= 20
 
-.PHONY: help install up down status logs check test e2e compose-up compose-down lock clean
+.PHONY: help install up down status logs check test e2e bench e2e-repeat compose-up compose-down lock clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z0-9-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,8 +37,14 @@ check: install ## format, lint, strict types, architecture
 test: install ## run all tests (ARGS="tests/unit -k word" to choose)
 	@$(PYTHON_BIN) -m pytest $(ARGS)
 
-e2e: install ## run the tests with real processes and the simulator
-	@$(PYTHON_BIN) -m pytest -m "e2e or kill" $(ARGS)
+e2e: install ## run the tests with real processes, every kill case included
+	@$(PYTHON_BIN) -m pytest -m "e2e or kill or matrix" $(ARGS)
+
+e2e-repeat: install ## run the kill cases again and again, N seeds; goes on where it stopped
+	@$(PYTHON_BIN) -m tests.e2e.repeat $(N) $(ARGS)
+
+bench: install ## measure rate, cost and growth (BASE=ref compares with that version, ARGS=--quick tries it out)
+	@$(PYTHON_BIN) -m tests.bench $(if $(BASE),--base '$(BASE)') $(ARGS)
 
 compose-up: ## the same stack in containers
 	$(COMPOSE) up -d --build --wait

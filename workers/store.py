@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import backoff
 import redis
-from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
+from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
 
 from shared.errors import ClaimLostError
 from shared.messages import Reply
@@ -166,7 +167,8 @@ class Lanes:
 
     def count(self, bot: BotKeys, what: str) -> None:
         """Add one to a counter that is not part of the conservation equation."""
-        self._client.hincrby(bot.counts, what, 1)
+        with suppress(OutOfMemoryError):  # a full Redis must not keep the reply from going out
+            self._client.hincrby(bot.counts, what, 1)
 
     def mark_stopping(self) -> None:
         """Claims of this worker that are lost from now on don't count as losses."""

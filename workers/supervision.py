@@ -65,14 +65,17 @@ class Duties:
                 logger.exception("supervision.bug")
 
     def tick(self) -> None:
-        """One heartbeat, one bounded sweep. The time is Redis's: a host's clock may be wrong."""
+        """One bounded sweep, one heartbeat. The time is Redis's: a host's clock may be wrong.
+
+        The heartbeat comes last: a Redis above its `maxmemory` refuses it, and must be swept.
+        """
         seconds, micros = self._client.time()
         now_ms = seconds * 1000 + micros // 1000
-        seen = json.dumps({**self._facts, "seen_ms": now_ms})
-        self._client.hset(keys.WORKERS, self._worker, seen)
         if self._sweep():
             self._forget_workers(now_ms)
             self._drop_old_letters(now_ms)
+        seen = json.dumps({**self._facts, "seen_ms": now_ms})
+        self._client.hset(keys.WORKERS, self._worker, seen)
 
     def stop(self) -> None:
         """The worker was told to stop: its claims that are lost from now on are no losses."""

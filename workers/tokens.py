@@ -37,6 +37,7 @@ class TokenCache:
         self._lock = f"{keys.token}:lock"
         self._vault = vault
         self._trusted: tuple[CachedToken, float] | None = None
+        self._take_lock = client.register_script(script("token_lock"))
         self._save = client.register_script(script("token_save"))
         self._unlock = client.register_script(script("token_unlock"))
         self._drop = client.register_script(script("token_drop"))
@@ -65,7 +66,7 @@ class TokenCache:
             value, version = self._client.hmget(self._key, ["value", "version"])
             if value is not None and version is not None:
                 return CachedToken(self._vault.open(value), version)
-            if self._client.set(self._lock, holder, nx=True, px=LOCK_MS):
+            if self._take_lock(keys=[self._lock], args=[holder, LOCK_MS]):
                 return self._fetch(fetch, holder)
             time.sleep(POLL_S)
         raise TransientError("token:busy", "another worker was still fetching the access token")

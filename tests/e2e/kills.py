@@ -1,4 +1,4 @@
-"""Kills under load: who is killed when, what ran at that moment, and people who keep talking."""
+"""Blows under load: who is hit when, what ran at that moment, and people who keep talking."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,54 +18,98 @@ from tests.simulator.client import SignedClient
 
 REDELIVER_AFTER_S = 0.3
 FORK_TIMEOUT_S = 20  #: a worker that was itself killed a moment ago has no children yet
+FREEZE_S = 8.0
 SLACK_S = 1.0  #: between the end of a call and its record in Redis, on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One `kill -9`. at: Unix seconds; nothing new is claimed of a dead Redis or by the dead."""
+    """One blow. at, until: Unix seconds; nothing new is claimed of a dead Redis or by the dead.
+
+    events, conversations: in flight a moment before (0 where nobody looked).
+    """
 
     victim: str
     at: float
+    until: float
+    events: int = 0
+    conversations: int = 0
 
     def hits(self, began: float, ended: float) -> bool:
         """Whether something that ran from `began` to `ended` may have been cut short."""
-        return began <= self.at + SLACK_S and ended >= self.at - SLACK_S
+        return began <= self.until + SLACK_S and ended >= self.at - SLACK_S
 
 
 class Killer:
-    """Kills in a random order that the seed decides, one every `pause_s` seconds."""
+    """Strikes in a random order that the seed decides, one blow every `pause_s` seconds.
 
-    def __init__(self, stack: Stack, *, seed: str, pause_s: float) -> None:
+    A victim is the name of a process (`kill -9`), or
+
+    - `<worker>:child`: one process that the worker forked (`kill -9`)
+    - `<worker>:stop`: SIGTERM; when it has ended it is started again
+    - `redis`: `kill -9`, started again 1 s later
+    - `redis:cut`: every connection of every client (`CLIENT KILL`)
+    - `redis:freeze`: SIGSTOP for `FREEZE_S`
+
+    prepare: awaited before each blow; what it returns is written down with it (`Kill.events`,
+        `Kill.conversations`).
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        *,
+        seed: str,
+        pause_s: float,
+        prepare: Callable[[], Awaitable[tuple[int, int]]] | None = None,
+    ) -> None:
         self._stack = stack
         self._random = random.Random(seed)
         self._pause_s = pause_s
+        self._prepare = prepare
         self.kills: list[Kill] = []
 
     async def run(self, victims: list[str]) -> None:
-        """Kill them all. `<worker>:child` is one forked child, `redis` comes back after 1 s."""
+        """Strike them all."""
         order = self._random.sample(victims, len(victims))
         for victim in order:
-            await asyncio.to_thread(self._kill, victim)
-            await asyncio.sleep(self._pause_s)
+            await asyncio.sleep(self._random.uniform(0, self._pause_s / 2))
+            load = await self._prepare() if self._prepare else (0, 0)
+            await asyncio.to_thread(self._strike, victim, load)
+            await asyncio.sleep(self._pause_s / 2)
 
     def of(self, *victims: str) -> list[Kill]:
         return [kill for kill in self.kills if kill.victim in victims]
 
-    def _kill(self, victim: str) -> None:
-        name, _, part = victim.partition(":")
+    def _strike(self, victim: str, load: tuple[int, int]) -> None:
+        name, _, how = victim.partition(":")
         children = (
-            [] if not part else wait_until(self._stack[name].children, FORK_TIMEOUT_S, victim)
+            wait_until(self._stack[name].children, FORK_TIMEOUT_S, victim) if how == "child" else []
         )
-        self.kills.append(Kill(victim, time.time()))
+        at = time.time()
         if name == "redis":
+            self._strike_redis(how)
+        elif how == "child":
+            os.kill(self._random.choice(children), signal.SIGKILL)
+        elif how == "stop":
+            self._stack[name].stop()
+            self._stack[name].start()
+        else:
+            self._stack[name].kill()
+        self.kills.append(Kill(victim, at, time.time(), *load))
+
+    def _strike_redis(self, how: str) -> None:
+        if how == "cut":
+            for kind in ("normal", "pubsub"):
+                self._stack.redis.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        elif how == "freeze":
+            self._stack.redis_server.send_signal(signal.SIGSTOP)
+            time.sleep(FREEZE_S)
+            self._stack.redis_server.send_signal(signal.SIGCONT)
+        else:
             self._stack.crash_redis()
             time.sleep(1)
             self._stack.redis_server.start()
-        elif part:
-            os.kill(self._random.choice(children), signal.SIGKILL)
-        else:
-            self._stack[name].kill()
 
 
 @dataclass
@@ -79,10 +124,12 @@ class Crowd:
     chats: list[str] = field(default_factory=list)
     accepted: dict[str, list[str]] = field(default_factory=dict)  #: chat → message ids, in order
     refusals: int = 0
+    _writing: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     def gather(self, people: int) -> None:
         self.chats = [new_chat(("dingtalk", "feishu")[n % 2]) for n in range(people)]
         self.accepted = {chat: [] for chat in self.chats}
+        self._writing = {chat: asyncio.Lock() for chat in self.chats}
 
     @property
     def events(self) -> int:
@@ -100,14 +147,18 @@ class Crowd:
 
     async def _write(self, chat: str, rounds: int) -> None:
         for _ in range(rounds):
-            text = f"{chat} number {len(self.accepted[chat]):03d}."
-            platform = "feishu" if chat.startswith("oc_") else "dingtalk"
-            status, message_id = await self.client.send(platform, conversation=chat, text=text)
-            while status != 200:
-                self.refusals += 1
-                await asyncio.sleep(REDELIVER_AFTER_S)
-                status = await self.client.redeliver(message_id)
-            self.accepted[chat].append(message_id)
+            async with self._writing[chat]:
+                await self._write_one(chat)
+
+    async def _write_one(self, chat: str) -> None:
+        text = f"{chat} number {len(self.accepted[chat]):03d}."
+        platform = "feishu" if chat.startswith("oc_") else "dingtalk"
+        status, message_id = await self.client.send(platform, conversation=chat, text=text)
+        while status != 200:
+            self.refusals += 1
+            await asyncio.sleep(REDELIVER_AFTER_S)
+            status = await self.client.redeliver(message_id)
+        self.accepted[chat].append(message_id)
 
 
 def cut_short(

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from shared.state import keys
+from shared.state.keys import LaneKeys
 from tests.e2e.processes import Process, Supervisor, wait_until
 from tests.redis_server import RedisServer, free_port
 from tests.simulator import credentials
@@ -33,16 +34,21 @@ _SECRET_NAMES = ("APP_SECRET", "VERIFICATION_TOKEN", "ENCRYPT_KEY", "AK_SECRET")
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """How a Celery worker is started: `celery -A workers worker -Q … -P … -c … -n <name>@%h`."""
+    """How a Celery worker is started: `celery -A workers worker -Q … -P … -c … -n <name>@%h`.
+
+    app, program: others than these stand between a test and the real ones (`tests/e2e/broken`).
+    """
 
     name: str
     queues: str
     pool: str = "threads"
     concurrency: int = 16
+    app: str = "workers"
+    program: str = "celery"
 
     def command(self) -> list[str]:
         return [
-            *(sys.executable, "-m", "celery", "-A", "workers", "worker"),
+            *(sys.executable, "-m", self.program, "-A", self.app, "worker"),
             *("-Q", self.queues, "-P", self.pool, "-c", str(self.concurrency)),
             *("-n", f"{self.name}@%h", "--without-gossip", "--without-mingle"),
         ]
@@ -172,10 +178,16 @@ class Stack:
 
     def in_flight(self) -> int:
         """Events in all lanes, counted by walking them."""
+        return self.load()[0]
+
+    def load(self) -> tuple[int, int]:
+        """Events in flight, and conversations they are in; counted by walking the lanes."""
+        lanes = self.redis.zrange(keys.DUE, 0, -1)
         with self.redis.pipeline() as pipe:
-            for lane in self.redis.zrange(keys.DUE, 0, -1):
+            for lane in lanes:
                 pipe.llen(lane)
-            return sum(pipe.execute())
+            events = sum(pipe.execute())
+        return events, len({LaneKeys(lane).conversation for lane in lanes})
 
     def crash_redis(self) -> None:
         self.redis_server.stop(signal.SIGKILL)

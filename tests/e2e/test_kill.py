@@ -6,11 +6,18 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
-from tests.e2e.kills import Crowd, Killer, cut_short
+from tests.e2e.checks import (
+    Record,
+    check_answers,
+    check_balance,
+    check_logs,
+    check_model,
+    check_order,
+)
+from tests.e2e.kills import Crowd, Killer
 from tests.e2e.stack import PROCESS, PUSH, Stack, with_concurrency
 from tests.e2e.talk import Talk
 
@@ -63,14 +70,15 @@ async def test_no_kill_loses_doubles_or_disorders_anything(talk: Talk, pool: str
     await writing
     await _recovered(talk, crowd)
 
-    _check_balance(talk.stack, crowd)
-    ledger = await talk.client.ledger()
-    shown = [r for r in ledger if r["kind"] == "send" and r["outcome"] == "visible"]
+    check_balance(talk.stack, crowd.events, Counter())
+    record = Record(await talk.client.ledger())
     process_slots, push_slots = SLOTS[pool]
-    _check_answers(shown, crowd, killer, push_slots)
-    _check_model(ledger, crowd, killer, process_slots)
-    _check_order(shown, crowd)
-    _check_logs(talk.stack)
+    pushes, calls = killer.of("push", "redis"), killer.of("process", "redis")
+    pushing, calling = len(killer.of("push:child")), len(killer.of("process:child"))
+    check_answers(record, crowd, pushes, push_slots, send_s=SEND_S, children=pushing)
+    check_model(record, crowd.events, calls, process_slots, children=calling)
+    check_order(record, crowd)
+    check_logs(talk.stack)
 
 
 async def _recovered(talk: Talk, crowd: Crowd) -> None:
@@ -80,57 +88,3 @@ async def _recovered(talk: Talk, crowd: Crowd) -> None:
     stats = await talk.client.stats()
     print(f"{crowd.events} events at rest {time.monotonic() - started:.1f} s after the kills")
     print({name: value for name, value in stats.items() if name != "answers"}, crowd.refusals)
-
-
-def _check_balance(stack: Stack, crowd: Crowd) -> None:
-    facts = stack.census().values()
-    assert [bot["imbalance"] for bot in facts] == [0, 0]
-    assert [bot["in_flight"] for bot in facts] == [0, 0]
-    assert sum(bot["counts"]["accepted"] for bot in facts) == crowd.events
-    assert sum(bot["counts"]["answered"] for bot in facts) == crowd.events
-    assert stack.unfinished_lanes() == 0
-    assert list(stack.redis.scan_iter("*:state")) == []
-
-
-def _check_answers(shown: list[dict[str, Any]], crowd: Crowd, killer: Killer, slots: int) -> None:
-    """One answer each; DingTalk, which has no key against it, may show again what was cut short."""
-    answers = Counter(send["message_id"] for send in shown)
-    told = {chat: [answers.pop(name, 0) for name in crowd.accepted[chat]] for chat in crowd.chats}
-    assert not answers, "answers to nothing that was accepted"
-    assert all(set(counts) == {1} for chat, counts in told.items() if chat.startswith("oc_")), (
-        "Feishu shows every answer once"
-    )
-    assert all(min(counts) == 1 for counts in told.values()), "every message is answered"
-
-    ding_sends = [send for send in shown if send["platform"] == "dingtalk"]
-    repeats = sum(sum(counts) - len(counts) for counts in told.values())
-    mains = killer.of("push", "redis")
-    allowed = cut_short(mains, ding_sends, slots=slots, lasting_s=SEND_S)
-    allowed += len(killer.of("push:child"))
-    print(f"DingTalk repeats: {repeats} of {allowed} sends cut short")
-    assert repeats <= allowed
-
-
-def _check_model(ledger: list[dict[str, Any]], crowd: Crowd, killer: Killer, slots: int) -> None:
-    """A call is made again only when the first one was cut short."""
-    calls = [record for record in ledger if record["kind"] == "model"]
-    again = cut_short(killer.of("process", "redis"), calls, slots=slots)
-    again += len(killer.of("process:child"))
-    print(f"model calls: {len(calls)} for {crowd.events} events, {again} cut short")
-    assert len(calls) <= crowd.events + again
-
-
-def _check_order(shown: list[dict[str, Any]], crowd: Crowd) -> None:
-    """The first sight of every answer follows the order of acceptance."""
-    for chat in crowd.chats:
-        first_seen = dict.fromkeys(
-            send["message_id"] for send in shown if send["conversation"] == chat
-        )
-        assert list(first_seen) == crowd.accepted[chat], chat
-
-
-def _check_logs(stack: Stack) -> None:
-    """A kill is no bug of ours, and no reason to tell secrets."""
-    log = stack.log_text()
-    assert [word for word in ("supervision.bug", "webhook.bug", "bug:") if word in log] == []
-    assert [secret for secret in stack.secrets() if secret in log] == []

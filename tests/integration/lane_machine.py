@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
-import pytest
 import redis
 
 from shared.errors import ClaimLostError
@@ -16,35 +17,21 @@ from shared.state import keys
 from shared.state.census import Census
 from shared.state.keys import BotKeys, LaneKeys
 from shared.state.scripts import script
-from tests.integration.lane_model import BOT_CAPACITY, CONVERSATION_CAPACITY, Lane, Model
+from tests.integration.lane_dump import Dump, lasting, timeless
+from tests.integration.lane_model import BOT_CAPACITY, CONVERSATION_CAPACITY, Expected, Lane, Model
 from tests.integration.lanes import TEMPLATES
-from workers.store import Claim, Lanes
+from workers.store import Claim, GoOn, Lanes
 
 BOTS = (BotKeys("feishu", "cli_test"), BotKeys("dingtalk", "ding_test"))
 CONVERSATIONS = ((BOTS[0], "oc_1"), (BOTS[0], "oc_2"), (BOTS[1], "cid_1"))
 HOUR_MS = 3_600_000  #: leases and retries last that long here: only the tests move the time
 HINT_GRACE_MS = 15_000
+HINTS_PER_TAKE = 4
+NO_LANE = "feishu:cli_test:conv:nobody:inbox"  #: stands in the due index by mistake
 NOTICE = Reply(("sorry",), kind="notice")
 SHARED = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
 #: The repeat of an operator's call finds it done, and says so.
 REPEAT_SAYS = {"replay": "not_dead", "drop": 0}
-
-DUMP = """
-local read = {
-  hash = function(key) return redis.call('HGETALL', key) end,
-  list = function(key) return redis.call('LRANGE', key, 0, -1) end,
-  zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
-  string = function(key) return redis.call('GET', key) end,
-  set = function(key) return redis.call('SCARD', key) end,
-}
-local found = {}
-for i, key in ipairs(redis.call('KEYS', '*')) do
-  local kind = redis.call('TYPE', key).ok
-  found[i] = {key, kind, read[kind](key)}
-end
-local t = redis.call('TIME')
-return {t[1] * 1000 + math.floor(t[2] / 1000), found}
-"""
 
 
 class Worker(Lanes):
@@ -59,11 +46,12 @@ class Worker(Lanes):
         answer = self.send(name, names, args)
         if not self._world.twice:
             return answer
-        before = self._world.lasting()
+        before = lasting(self._world.snapshot())
         again = self.send(name, names, args)
-        assert self._world.lasting() == before, f"a repeated {name} changed something"
+        assert lasting(self._world.snapshot()) == before, f"a repeated {name} changed something"
         if name != "sweep":
-            assert _timeless(again) == REPEAT_SAYS.get(name, _timeless(answer)), name
+            expected = REPEAT_SAYS.get(name, timeless(answer))
+            assert timeless(again) == expected, f"a repeated {name}: {again}, at first {answer}"
         return answer
 
     def send(self, name: str, names: Sequence[str], args: Sequence[Any]) -> Any:
@@ -73,9 +61,18 @@ class Worker(Lanes):
         return super()._run(name, names, args)
 
 
-def _timeless(answer: Any) -> Any:
-    is_claim = isinstance(answer, list) and answer[:1] == ["claimed"]
-    return [*answer[:6], *answer[7:]] if is_claim else answer
+def _read_hint(message: str) -> tuple[str, int]:
+    lane, seq, _ = json.loads(json.loads(message)["body"])[0]
+    return lane, int(seq)
+
+
+def _queue_of(lane: str) -> str:
+    return "push" if lane.endswith(":outbox") else "process"
+
+
+def _popping(waiting: list[str]) -> Iterator[str]:
+    while waiting:
+        yield waiting.pop(0)
 
 
 class World:
@@ -94,32 +91,15 @@ class World:
         self._numbers = itertools.count(1)
         self._accept = client.register_script(script("accept"))
         self._walk = client.register_script(script("walk"))
-        self._dump = client.register_script(DUMP)
+        self.dump = Dump(client)
         self.workers = [self.new_worker(), self.new_worker()]
 
     def new_worker(self) -> Worker:
         return Worker(self, f"w@host/{next(self._numbers)}")
 
-    # What Redis holds
-
-    def snapshot(self) -> tuple[int, dict[str, Any]]:
-        """Redis's time in ms, and every key: hashes and sorted sets as dicts."""
-        now, found = self._dump()
-        pairs = ("hash", "zset")
-        return now, {
-            key: dict(zip(value[::2], value[1::2], strict=True)) if kind in pairs else value
-            for key, kind, value in found
-        }
-
-    def lasting(self) -> dict[str, Any]:
-        """Everything but what may differ between two sendings: times to look, leases' ends."""
-        _, content = self.snapshot()
-        content.pop(keys.ACTIVE, None)
-        content[keys.DUE] = sorted(content.get(keys.DUE, ()))
-        for key, value in content.items():
-            if key.endswith(":state"):
-                value.pop("lease", None)
-        return content
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that Redis holds."""
+        return self.dump()[1]
 
     # The ingress
 
@@ -135,6 +115,11 @@ class World:
         )
         self.events.append(event)
         return event
+
+    def new_message(self, of: Event) -> Event:
+        """Another message that tells of the same event."""
+        bot = BotKeys(of.platform, of.app_id)
+        return self.new_event(bot, of.conversation_id, of.event_id)
 
     def accept(self, *events: Event) -> None:
         """Send events in one call; each must get the model's answer."""
@@ -159,80 +144,131 @@ class World:
             return None
         if put_back:
             self.client.rpush(queue, message)
-        lane, seq, _ = json.loads(json.loads(message)["body"])[0]
-        self.hints.append((lane, int(seq)))
-        return lane, int(seq)
+        self.hints.append(_read_hint(message))
+        return self.hints[-1]
 
     # The workers
 
     def claim(self, worker: Worker, lane: str, seq: int) -> Claim | None:
         expected = self.model.claim(lane, is_stopping=worker.is_stopping)
         claim = worker.claim(lane, seq)
-        if expected is None or claim is None:
+        self._granted(worker, claim, expected)
+        return claim
+
+    def _granted(self, worker: Worker, claim: Claim | None, expected: Expected | None) -> None:
+        if claim is None or expected is None:
             assert (claim, expected) == (None, None)
-            return None
-        found = (claim.head, claim.attempt, claim.is_poison)
-        assert found == (expected.entry, expected.attempt, expected.is_poison)
-        if lane.endswith(":outbox"):
+            return
+        found = (claim.lane, claim.head, claim.attempt, claim.is_poison)
+        assert found == (expected.lane, expected.entry, expected.attempt, expected.is_poison)
+        if claim.lane.endswith(":outbox"):
             assert (claim.unsure_ms is not None) == expected.is_unsure
             assert claim.is_notice or int(claim.record.get("next_part", 0)) == expected.next_part
         self.model.granted(claim)
         self.claims.append((worker, claim))
-        return claim
 
     def renew(self, worker: Worker, claims: Sequence[Claim]) -> None:
         assert worker.renew(claims) == [self.model.holds(claim) for claim in claims]
         for claim in filter(self.model.holds, claims):
             self.model.renewed(claim)
 
-    def write_back(self, worker: Worker, claim: Claim, parts: tuple[str, ...]) -> None:
-        def act() -> None:
-            worker.write_back(claim, Reply(parts), ["q", claim.head], keep=4, ttl_s=3600)
+    def write_back(
+        self, worker: Worker, claim: Claim, parts: tuple[str, ...], *, go_on: bool = False
+    ) -> Claim | None:
+        def act() -> Claim | None:
+            wish = GoOn(wanted=go_on, history_entries=2)
+            turns = ["q", claim.head]
+            return worker.write_back(claim, Reply(parts), turns, keep=4, ttl_s=3600, go_on=wish)
 
-        if self._ends(claim, act):
-            self.model.written_back(claim, parts)
+        happened = partial(self.model.written_back, claim, parts)
+        return self._end(worker, claim, act, happened, go_on=go_on)
 
     def show(self, claim: Claim) -> None:
         """The platform takes the next part: from now on the person sees it."""
         if not claim.is_notice:
             self.shown.append((claim.head, int(claim.record.get("next_part", 0))))
 
-    def settle(self, worker: Worker, claim: Claim) -> None:
+    def settle(self, worker: Worker, claim: Claim, *, go_on: bool = False) -> Claim | None:
         wire, part = ("notice", 0)
         if not claim.is_notice:
             wire, part = ("reply", int(claim.record.get("next_part", 0)))
         parts = len(Reply.from_wire(claim.record[wire]).parts)
-        if self._ends(claim, lambda: worker.settle(claim, next_part=part + 1, parts=parts)):
-            self.model.settled(claim)
+
+        def act() -> Claim | None:
+            wish = GoOn(wanted=go_on)
+            return worker.settle(claim, next_part=part + 1, parts=parts, go_on=wish)
+
+        happened = partial(self.model.settled, claim)
+        return self._end(worker, claim, act, happened, go_on=go_on)
 
     def retry(self, worker: Worker, claim: Claim, *, waits: bool, is_unsure: bool) -> None:
         wait_s = HOUR_MS / 1000 if waits else 0
-        if self._ends(claim, lambda: worker.retry(claim, wait_s, "cut", unsure=is_unsure)):
-            self.model.given_back(claim, waits=waits, is_unsure=is_unsure)
+        act = partial(worker.retry, claim, wait_s, "cut", unsure=is_unsure)
+        happened = partial(self.model.given_back, claim, waits=waits, is_unsure=is_unsure)
+        self._end(worker, claim, act, happened)
 
-    def bury(self, worker: Worker, claim: Claim, *, wants_notice: bool) -> None:
+    def bury(self, worker: Worker, claim: Claim, *, wants_notice: bool) -> Claim | None:
         notice = NOTICE if wants_notice and not claim.is_notice else None
-        if self._ends(claim, lambda: worker.bury(claim, "model:401", notice)):
-            self.model.buried(claim, wants_notice=notice is not None)
+        happened = partial(self.model.buried, claim, wants_notice=notice is not None)
+        return self._end(worker, claim, partial(worker.bury, claim, "model:401", notice), happened)
 
-    def _ends(self, claim: Claim, act: Callable[[], None]) -> bool:
-        """True if the claim was good; a stale one must be refused and change nothing."""
-        if self.model.holds(claim):
-            act()
-            self.claims = [each for each in self.claims if each[1] is not claim]
-            return True
-        _, before = self.snapshot()
-        with pytest.raises(ClaimLostError):
-            act()
-        assert self.snapshot()[1] == before
-        return False
+    def _end(
+        self,
+        worker: Worker,
+        claim: Claim,
+        act: Callable[[], Claim | None],
+        happened: Callable[[], None],
+        *,
+        go_on: bool = False,
+    ) -> Claim | None:
+        """A good claim does its act once; a stale one is refused and changes nothing."""
+        self.claims = [each for each in self.claims if each[1] is not claim]
+        if not self.model.holds(claim):
+            before = self.snapshot()
+            # A notice whose letter was dropped has nothing left to lose.
+            with suppress(ClaimLostError):
+                act()
+                assert claim.is_notice
+                assert not self.model.life(claim.head).is_record
+            assert self.snapshot() == before
+            return None
+        queue = _queue_of(claim.lane)
+        waiting = [_read_hint(message)[0] for message in self.client.lrange(queue, 0, -1)][::-1]
+        waiting += [lane for lane in self._called(claim) if _queue_of(lane) == queue]
+        following = act()
+        happened()
+        if self.model.lane(claim.lane).entries:
+            waiting.append(claim.lane)
+        self._granted(worker, following, self._expect_next(worker, waiting) if go_on else None)
+        return following
+
+    def _called(self, claim: Claim) -> list[str]:
+        """The lane that gets a hint because this claim's turn ends."""
+        if self.model.turn != (claim.lane, claim.id):
+            return []
+        return list(self.client.zrange(keys.SUSPECTS, 0, 0))
+
+    def _expect_next(self, worker: Worker, waiting: list[str]) -> Expected | None:
+        """The first of the oldest waiting hints whose lane can be claimed."""
+        for lane in itertools.islice(_popping(waiting), HINTS_PER_TAKE):
+            before = len(self.model.lane(lane).entries)
+            expected = self.model.claim(lane, is_stopping=worker.is_stopping)
+            if expected:
+                return expected
+            after = len(self.model.lane(lane).entries)
+            waiting += [lane] * (before - after - (after == 0 and before > 0))
+        return None
 
     def repeat_late(self, number: int) -> None:
         """An outcome's script arrives once more, long after: it changes nothing."""
         worker, name, names, args = self.calls[number % len(self.calls)]
-        _, before = self.snapshot()
-        assert Lanes._run(worker, name, names, args) in ("ok", "lost")
-        assert self.snapshot()[1] == before
+        before = self.snapshot()
+        answer = Lanes._run(worker, name, names, args)
+        assert (answer[0] if isinstance(answer, list) else answer) in ("ok", "lost")
+        wish = {"write_back": 5, "settle": 4}.get(name)
+        if wish and any(args[wish] == c.id and self.model.holds(c) for _, c in self.claims):
+            assert answer[1][0] == "claimed", "a claim that nobody knows of holds a lane"
+        assert self.snapshot() == before
 
     def stop_worker(self, number: int) -> None:
         """SIGTERM: another one takes its place; what it holds it may still finish."""
@@ -283,15 +319,16 @@ class World:
     def sweep(self, worker: Worker, lanes: Sequence[str]) -> None:
         """The time to look at `lanes` has come; nobody stays due after a sweep."""
         present = [lane for lane in lanes if self.model.lane(lane).entries]
-        self.client.zadd(keys.DUE, {**dict.fromkeys(present, 1), "feishu:cli_test:conv:x:inbox": 1})
+        self.client.zadd(keys.DUE, {**dict.fromkeys(present, 1), NO_LANE: 1})
         before = self.client.llen("process") + self.client.llen("push")
         swept = worker.sweep(lease_ms=HOUR_MS, limit=200)
         if swept is None:
-            self.client.zrem(keys.DUE, "feishu:cli_test:conv:x:inbox")
+            self.client.zrem(keys.DUE, NO_LANE)
             return
         assert self.client.zcount(keys.DUE, "-inf", 1) == 0
         after = self.client.llen("process") + self.client.llen("push")
-        assert (len(present) < swept[0], swept[1]) == (True, after - before)
+        assert swept[0] > len(set(present))
+        assert swept[1] == after - before
 
     def census(self) -> list[Census]:
         found = [Census() for _ in BOTS]

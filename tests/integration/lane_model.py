@@ -83,6 +83,7 @@ class Lane:
 class Expected:
     """What a claim has to bring."""
 
+    lane: str
     entry: str
     attempt: int
     is_unsure: bool
@@ -156,7 +157,7 @@ class Model:
             is_unsure=head.is_unsure or (lane.is_outbox and head.claim is not None),
         )
         next_part = 0 if entry.startswith("!") else self.life(entry).next_part
-        return Expected(entry, lane.head.tries, lane.head.is_unsure, is_poison, next_part)
+        return Expected(name, entry, lane.head.tries, lane.head.is_unsure, is_poison, next_part)
 
     def granted(self, claim: Claim) -> None:
         head = self.lane(claim.lane).head

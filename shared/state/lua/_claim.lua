@@ -20,7 +20,7 @@ end
 -- A claim whose lease ended is lost, unless its worker had been asked to stop.
 local function count_loss(lane, state, wish)
   if not state.claim then return end
-  state.unsure = queue_of(lane) == 'push' and (state.unsure or state.claimed) or nil
+  if queue_of(lane) == 'push' then state.unsure = state.unsure or state.claimed end
   if redis.call('EXISTS', wish.stopping .. (state.owner or '')) == 1 then return end
   state.losses = (state.losses or 0) + 1
   if state.turn == '1' then state.own_losses = (state.own_losses or 0) + 1 end

@@ -12,8 +12,8 @@ local is_notice = head:sub(1, 1) == '!'
 local stage = queue_of(lane)
 local now = now_ms()
 if redis.call('HGET', state_of(lane), 'claim') ~= claim then
-  local by = is_record(event) and redis.call('HGET', event, 'buried_by')
-  return by == claim and 'ok' or 'lost'
+  if not is_record(event) then return is_notice and 'ok' or 'lost' end  -- its letter was dropped
+  return redis.call('HGET', event, 'buried_by') == claim and 'ok' or 'lost'
 end
 
 active(now)

@@ -14,13 +14,15 @@ local now, wish = now_ms(), wish_at(8)
 
 local function was_settled()
   if is_record(event) then return redis.call('HGET', event, 'settled_by') == claim end
+  if is_notice then return true end  -- its letter was dropped: nobody has anything to do here
   local line = redis.call('GET', event)
   return line and line:sub(-CLAIM_MARK) == mark_of(claim)
 end
 
 if redis.call('HGET', state_of(lane), 'claim') ~= claim then
-  if not was_settled() then return { 'lost' } end
-  return { 'ok', taken_before(claim, wish, now) }
+  local following = taken_before(claim, wish, now)
+  if following or was_settled() then return { 'ok', following } end
+  return { 'lost' }
 end
 active(now)
 end_turn(lane, claim, now)

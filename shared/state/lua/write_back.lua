@@ -11,10 +11,12 @@
 local inbox, outbox, event, history = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local claim, id = ARGV[4], ARGV[5]
 local now, wish = now_ms(), wish_at(9)
-if is_record(event) and redis.call('HGET', event, 'written_by') == claim then
-  return { 'ok', taken_before(claim, wish, now) }
+if redis.call('HGET', state_of(inbox), 'claim') ~= claim then
+  local following = taken_before(claim, wish, now)
+  local is_written = is_record(event) and redis.call('HGET', event, 'written_by') == claim
+  if following or is_written then return { 'ok', following } end
+  return { 'lost' }
 end
-if redis.call('HGET', state_of(inbox), 'claim') ~= claim then return { 'lost' } end
 
 active(now)
 redis.call('HSET', event, 'reply', ARGV[6], 'written', text_of(now), 'written_by', claim)
