@@ -84,10 +84,6 @@ def configure(service: str, *, level: str, directory: Path | None = None) -> Non
         foreign.propagate = True
 
 
-def leave_logging_alone(**_: object) -> None:
-    """Connect this to `celery.signals.setup_logging`: Celery then keeps what `configure` set up."""
-
-
 @contextmanager
 def bind_trace(trace_id: str) -> Iterator[None]:
     """Every line logged inside, in this thread, task or greenlet, carries `trace_id`."""

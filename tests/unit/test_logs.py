@@ -8,7 +8,6 @@ import re
 import threading
 
 import pytest
-from celery import Celery, signals
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -284,16 +283,3 @@ def test_the_file_has_the_same_lines_and_survives_logrotate(tmp_path, configure,
     assert old + new == capsys.readouterr().out
     assert json.loads(old)["message"] == "first 中文 \udc80"
     assert json.loads(new)["message"] == "second"
-
-
-def test_celery_leaves_logging_alone_when_connected(configure):
-    configure("worker")
-    handlers = logging.getLogger().handlers[:]
-    signals.setup_logging.connect(logs.leave_logging_alone)
-    try:
-        Celery("t", set_as_current=False).log.setup_logging_subsystem(loglevel="ERROR")
-    finally:
-        signals.setup_logging.disconnect(logs.leave_logging_alone)
-
-    assert logging.getLogger().handlers == handlers
-    assert logging.getLogger().level == logging.INFO
