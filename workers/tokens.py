@@ -66,7 +66,7 @@ class TokenCache:
             value, version = self._client.hmget(self._key, ["value", "version"])
             if value is not None and version is not None:
                 return CachedToken(self._vault.open(value), version)
-            if self._take_lock(keys=[self._lock], args=[holder, LOCK_MS]):
+            if self._take_lock(keys=[self._lock, self._key], args=[holder, LOCK_MS]):
                 return self._fetch(fetch, holder)
             time.sleep(POLL_S)
         raise TransientError("token:busy", "another worker was still fetching the access token")

@@ -168,3 +168,21 @@ def test_a_trusted_token_costs_redis_nothing(
     assert cache.get(platform.fetch, remaining) == first
     cache.drop(first)
     assert cache.get(platform.fetch, remaining) != first
+
+
+def test_a_token_that_came_since_it_was_looked_for_is_not_fetched_again(
+    redis_client: redis.Redis, platform: Platform
+) -> None:
+    class ComesInBetween(TokenCache):
+        """Another worker's fetch ends between the look and the lock."""
+
+        def _open_in_between(self, **kwargs: object) -> object:
+            if platform.asked == 0:
+                cache_on(redis_client).get(platform.fetch, remaining)
+            return self._lock_script(**kwargs)
+
+    cache = ComesInBetween(redis_client, BOT, Vault.for_bot([], ["app-secret"], BOT.prefix))
+    cache._lock_script, cache._take_lock = cache._take_lock, cache._open_in_between
+
+    assert cache.get(platform.fetch, remaining).value == "t-secret-1"
+    assert platform.asked == 1

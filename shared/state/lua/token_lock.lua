@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Take the right to fetch a token: a full Redis must not keep replies from going out.
--- KEYS 1 lock
--- ARGV 1 lock holder  2 lifetime in ms
--- Returns 1 (it is ours) or 0 (another worker fetches).
+-- Who fetches the access token: nobody, if it is there (it may have come since it was looked for).
+-- KEYS 1 lock  2 token
+-- ARGV 1 lock holder  2 lifetime of the lock in ms
+-- Returns 1 (fetch it) or 0 (look again).
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
