@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import redis.asyncio
-from redis.exceptions import RedisError
 
 from ingress.bots import IngressBot
 from ingress.patience import within
@@ -91,7 +90,7 @@ class Inbox:
         while batch := self._next_batch():
             try:
                 answers = await within(DEADLINE_S, self._send(batch))
-            except (RedisError, OSError, TimeoutError) as error:
+            except Exception as error:  # whatever it is, nobody may wait for ever
                 # Those who came meanwhile have waited for the same silent Redis: nobody waits
                 # for longer than one deadline.
                 _refuse([*batch, *self._waiting], error)

@@ -335,3 +335,18 @@ async def replicating(replica: RedisServer) -> None:
         while look.info("replication").get("master_link_status") != "up":
             assert time.monotonic() < deadline, "the replica did not connect"
             await asyncio.sleep(0.05)
+
+
+async def test_a_fault_that_nobody_thought_of_leaves_no_caller_waiting(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any) -> Any:
+        raise ValueError("no word of this gets out")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.inbox, "_send", fail)
+        async with asyncio.timeout(SOON_S):
+            answers = await desk.accept(1, 2)
+
+    assert [str(answer) for answer in answers] == ["Redis could not record: ValueError"] * 2
+    assert await desk.accept(3) == ["accepted"]
