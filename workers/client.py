@@ -8,55 +8,86 @@ Promises:
 - Only what certainly was not sent is tried again, at most three times, within the deadline.
 - Redirects are not followed and cookies not kept. No error and no log line carries a URL's path
   or query: they hold tokens.
-
-requests' adapter is used without its Session: a session reads the body of a redirect without
-bound, and keeps cookies.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from contextvars import ContextVar
 from http.client import HTTPException
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment
 
 import backoff
 import certifi
 from requests import PreparedRequest
-from requests.utils import should_bypass_proxies
-from urllib3 import HTTPResponse as RawResponse
 from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from shared.errors import NotSentError, OutcomeUnknownError
 from shared.http_values import HttpRequest, HttpResponse
-from workers.connections import CALL, Adapter, Call, unsendable
+from workers.connections import Call, Connection, Lending, Pools, unsendable
 from workers.deadline import Deadline
+from workers.http1 import CHUNK_BYTES, Answer, request_bytes, unpacker
 from workers.resolver import Lookup, Resolver
 
 MAX_BODY_BYTES = 1024 * 1024
-CHUNK_BYTES = 16 * 1024
 FINISH_S = 0.05  #: how long a finished stream's last bytes are waited for, to keep its connection
 TRIES = 3
 FIRST_WAIT_S = 0.1  #: before the second try, doubled before the third, with full jitter
+USER_AGENT = {"User-Agent": "clawdbot"}
 
 _TRANSPORT_ERRORS = (HTTPError, HTTPException, OSError, ValueError)  # requests' own are OSErrors
 
+#: An address that says what it means: origin, host, target. Others are worked out by requests.
+_PLAIN_URL = re.compile(
+    r"(https?://([A-Za-z0-9.-]+(?::[0-9]{1,5})?))(/[A-Za-z0-9._~:/?@!$&'()*+,;=%-]*)"
+)
+
+#: The deadline of the call that this thread or greenlet is opening, for the waits between tries.
+_DEADLINE: ContextVar[Deadline] = ContextVar("deadline")
+
 
 class StreamedResponse:
-    """An answer whose body is still coming. `headers` has lower-case names."""
+    """An answer whose body is still coming. `headers` has lower-case names.
 
-    def __init__(self, raw: RawResponse, call: Call) -> None:
-        self.status = raw.status
-        self.headers = {name.lower(): value for name, value in raw.headers.items()}
-        self._raw = raw
+    Leave its `with` block as soon as nothing more is needed: that gives the connection back.
+    """
+
+    def __init__(self, connection: Connection, pool: Lending, call: Call) -> None:
+        self._connection = connection
+        self._pool = pool
         self._call = call
-        # We ask for no encoding; a gateway that packs all the same is unpacked, within bounds.
-        self._packed = "content-encoding" in self.headers
+        self._answer = Answer()
+
+    def open(self, request: bytes) -> None:
+        """Send the request, and read until the headers are there. Raises: transport's errors."""
+        try:
+            self._connection.ask(request)
+        except ConnectionError:
+            # It may have answered before it had the whole request, with 413 for instance.
+            with suppress(*_TRANSPORT_ERRORS):
+                self._read_head()
+            if not self._answer.status:
+                raise
+        self._read_head()
+        self.status = self._answer.status
+        self.headers = self._answer.headers
+
+    def __enter__(self) -> StreamedResponse:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back, to be kept if the answer was read to its end."""
+        self._pool.take_back(self._connection, keep=self._answer.keeps_connection)
+        self._call.deadline.release()
 
     def chunks(self) -> Iterator[bytes]:
         """The body's bytes as they come off the socket; never waits for more than there is.
@@ -65,13 +96,15 @@ class StreamedResponse:
             DeadlineError: the time is over (`send`: OutcomeUnknownError)
             OutcomeUnknownError: the connection was cut before the body's end
         """
+        unpack = unpacker(self.headers.get("content-encoding", ""))
         try:
-            while chunk := self._raw.read1(CHUNK_BYTES, decode_content=self._packed):
-                yield chunk
+            while not (self._answer.is_whole and self._answer.is_taken):
+                if self._answer.is_taken:
+                    self._read()
+                else:
+                    yield from unpack(self._answer.take())
         except _TRANSPORT_ERRORS as error:
             raise self._call.failed(error) from None
-        if self._ends_with_connection and self._call.deadline.expired:
-            raise self._call.over()  # it was the watchdog that ended it
 
     def read(self, max_bytes: int = MAX_BODY_BYTES) -> HttpResponse:
         """The whole answer.
@@ -85,22 +118,24 @@ class StreamedResponse:
                 raise OutcomeUnknownError(
                     "http:too_large", f"the answer is larger than {max_bytes} bytes"
                 )
-        if not body and self._ends_with_connection:
-            # http.client takes a connection cut among the headers for their end.
-            raise OutcomeUnknownError("http:cut", "the connection was cut in the answer's headers")
         return HttpResponse(self.status, self.headers, bytes(body))
 
     def finish(self) -> None:
         """All that matters was read. Keeps the connection if the rest of the body comes at once."""
-        connection = self._raw.connection
-        if connection is not None and connection.sock is not None:
-            connection.sock.settimeout(FINISH_S)
+        if not self._answer.is_whole:
+            self._connection.sock.settimeout(FINISH_S)
             with suppress(*_TRANSPORT_ERRORS):
-                self._raw.read1(CHUNK_BYTES, decode_content=self._packed)
+                self._read()
 
-    @property
-    def _ends_with_connection(self) -> bool:
-        return self._raw.length_remaining is None and not self._raw.chunked
+    def _read_head(self) -> None:
+        while not self._answer.status:
+            self._read()
+
+    def _read(self) -> None:
+        data = self._connection.sock.recv(CHUNK_BYTES)
+        if not data and self._call.deadline.expired:
+            raise TimeoutError  # it was the watchdog that ended the connection
+        self._answer.feed(data)
 
 
 class HttpClient:
@@ -121,9 +156,7 @@ class HttpClient:
         getaddrinfo: Lookup | None = None,
     ) -> None:
         self._resolver = Resolver(getaddrinfo)
-        self._adapter = Adapter(_tls_context(ca_bundle), concurrency)
-        self._proxies = getproxies_environment()
-        self._host_proxies: dict[str, dict[str, str]] = {}
+        self._pools = Pools(_tls_context(ca_bundle), concurrency)
         # urllib3 logs whole paths and queries (for headers it can't parse, and at DEBUG).
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
@@ -139,87 +172,86 @@ class HttpClient:
                 the deadline's when that was the reason
             PermanentError: the request can't be sent as it is (its address, a header)
         """
-        call = Call(deadline, self._resolver, is_effect=True)
-        with self._exchange(request, call) as response:
+        with self._open(request, Call(deadline, self._resolver, is_effect=True)) as response:
             return response.read(max_body_bytes)
 
-    @contextmanager
-    def stream(self, request: HttpRequest, deadline: Deadline) -> Iterator[StreamedResponse]:
+    def stream(self, request: HttpRequest, deadline: Deadline) -> StreamedResponse:
         """The answer as soon as its headers are there; for requests without an effect.
 
-        Raises: as `send`, but DeadlineError whenever the time is over
+        To be used in a `with` statement. Raises: as `send`, but DeadlineError whenever the time is
+        over
         """
-        with self._exchange(request, Call(deadline, self._resolver, is_effect=False)) as response:
-            yield response
+        return self._open(request, Call(deadline, self._resolver, is_effect=False))
 
     def close(self) -> None:
         """Close the kept connections."""
-        self._adapter.close()
+        self._pools.close()
 
-    @contextmanager
-    def _exchange(self, request: HttpRequest, call: Call) -> Iterator[StreamedResponse]:
-        prepared = _prepare(request)
-        token = CALL.set(call)
+    def _open(self, request: HttpRequest, call: Call) -> StreamedResponse:
+        origin, host, target = _split(request.url)
+        pool = self._pools.of(origin)
+        headers = {**USER_AGENT, **request.headers}
+        if pool.forwards:
+            target, headers = origin + target, {**headers, **pool.proxy_headers}
         try:
-            raw = self._open(call, prepared)
-        except BaseException:
-            call.deadline.release()
-            raise
-        finally:
-            CALL.reset(token)
+            wire = request_bytes(request.method, target, host, headers, request.body)
+        except ValueError:
+            raise unsendable() from None
+        token = _DEADLINE.set(call.deadline)
         try:
-            yield StreamedResponse(raw, call)
+            return self._try(wire, pool, call)
         finally:
-            raw.close()  # does nothing when the body was read to its end
-            raw.release_conn()
-            call.deadline.release()
+            _DEADLINE.reset(token)
 
     @backoff.on_exception(
         backoff.expo,
         NotSentError,
         max_tries=TRIES,
         factor=FIRST_WAIT_S,
-        jitter=lambda wait_s: min(backoff.full_jitter(wait_s), CALL.get().deadline.remaining()),
+        jitter=lambda wait_s: min(backoff.full_jitter(wait_s), _DEADLINE.get().remaining()),
         logger=None,
     )
-    def _open(self, call: Call, prepared: PreparedRequest) -> RawResponse:
+    def _try(self, wire: bytes, pool: Lending, call: Call) -> StreamedResponse:
         """Send the request and read the answer's headers."""
-        deadline = call.deadline
-        deadline.check()
+        call.deadline.check()
         try:
-            raw: RawResponse = self._adapter.send(
-                prepared,
-                stream=True,
-                timeout=deadline.remaining() + 1,  # behind the watchdog, should it ever fail
-                proxies=self._proxies_for(str(prepared.url)) if self._proxies else None,
-            ).raw
+            response = StreamedResponse(pool.lend(call), pool, call)
         except _TRANSPORT_ERRORS as error:
+            call.deadline.release()
             raise call.failed(error) from None
-        if deadline.expired:  # the watchdog's cut among the headers looks like their end
-            raw.close()
-            raw.release_conn()
-            raise call.over()
-        return raw
+        except BaseException:
+            call.deadline.release()
+            raise
+        try:
+            response.open(wire)
+        except BaseException as error:
+            response.close()
+            if isinstance(error, _TRANSPORT_ERRORS):
+                raise call.failed(error) from None
+            raise
+        return response
 
-    def _proxies_for(self, url: str) -> dict[str, str]:
-        host = urlsplit(url).netloc
-        if host not in self._host_proxies:
-            bypass = should_bypass_proxies(url, no_proxy=None)
-            self._host_proxies[host] = {} if bypass else self._proxies
-        return self._host_proxies[host]
 
+def _split(url: str) -> tuple[str, str, str]:
+    """Origin, host and target of an address.
 
-def _prepare(request: HttpRequest) -> PreparedRequest:
-    """Without cookies, authentication and hooks, which no request of ours has."""
+    Raises:
+        PermanentError: it is none
+    """
+    plain = _PLAIN_URL.fullmatch(url)
+    if plain is not None:
+        return plain[1], plain[2], plain[3]
     prepared = PreparedRequest()
     try:
-        prepared.prepare_method(request.method)
-        prepared.prepare_url(request.url, None)
-        prepared.prepare_headers({"User-Agent": "clawdbot", **request.headers})
-        prepared.prepare_body(request.body or None, None)
+        prepared.prepare_url(url, None)
+        parts = urlsplit(prepared.url or "")
     except (ValueError, OSError):
         raise unsendable() from None
-    return prepared
+    host = parts.netloc.rpartition("@")[2]
+    if parts.scheme not in ("http", "https") or not host:
+        raise unsendable()
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{host}", host, (parts.path or "/") + query
 
 
 def _tls_context(ca_bundle: str | None) -> ssl.SSLContext:

@@ -1,16 +1,19 @@
-"""urllib3 connections that know their call: its deadline, and whether request bytes went out."""
+"""urllib3's connections and pools, lent for one call at a time and held to its deadline."""
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
+import sys
 import time
-from contextvars import ContextVar
-from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Any
+from typing import Any, cast
+from urllib.request import getproxies_environment
 
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
+from requests.utils import should_bypass_proxies
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
@@ -52,19 +55,56 @@ class Call:
         return error
 
 
-#: The call that this thread or greenlet is opening.
-CALL: ContextVar[Call] = ContextVar("CALL")
+class Connection(HTTPConnection):
+    """Connects within a call's deadline, and puts itself under it, when it is reused, too."""
 
-
-class _Guarded(HTTPConnection):
-    """Connects within the call's deadline, and puts itself under it, when it is reused, too."""
-
+    _call: Call
     _guard: Guard | None = None
     _rests_since = 0.0
-    _unsent: list[bytes] | None = None
+
+    def begin(self, call: Call) -> None:
+        """From now on this is the call's connection."""
+        self._call = call
+        self.timeout = call.deadline.remaining() + 1  # behind the watchdog, should it ever fail
+        if self.sock is not None and self._guard is not None:
+            self.sock.settimeout(self.timeout)
+            call.deadline.hold(self._guard)
+
+    def connect(self) -> None:
+        call = self._call
+        try:
+            super().connect()
+        except (HTTPError, HTTPException, OSError) as error:
+            call.deadline.check()
+            raise NotSentError(
+                "http:connect", f"can't connect to {self.host}:{self.port}: {_reason(error)}"
+            ) from None
+
+    def ask(self, request: bytes) -> None:
+        """Send a whole request. If it fails, the server has no whole one to act on."""
+        self.sock.sendall(request)
+        self._call.is_sent = True
+
+    def rest(self) -> None:
+        """The call is over, and another may take this connection."""
+        self._rests_since = time.monotonic()
+        if self._guard is not None:
+            self._guard.leave()
+
+    @property
+    def is_connected(self) -> bool:
+        """urllib3 asks before it reuses a connection."""
+        is_young = time.monotonic() - self._rests_since < IDLE_S
+        return self.sock is not None and is_young and not _is_readable(self.sock)
+
+    def close(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.retire()
+        super().close()
 
     def _new_conn(self) -> socket.socket:
-        call = CALL.get()
+        call = self._call
         addresses = call.resolver.resolve(self._dns_host, self.port, call.deadline)
         sock = self._connect_first(addresses, call.deadline)
         try:
@@ -100,136 +140,109 @@ class _Guarded(HTTPConnection):
             raise
         return sock
 
-    def connect(self) -> None:
-        call = CALL.get()
-        try:
-            super().connect()
-        except (HTTPError, HTTPException, OSError) as error:
-            call.deadline.check()
-            raise NotSentError(
-                "http:connect", f"can't connect to {self.host}:{self.port}: {_reason(error)}"
-            ) from None
-        call.is_sent = False  # what a proxy was asked for its tunnel does not count
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        """Head and body leave in one piece: http.client sends two, which costs both sides more."""
-        if self._guard is not None:
-            CALL.get().deadline.hold(self._guard)
-        self._unsent = []
-        try:
-            super().request(*args, **kwargs)
-            whole = b"".join(self._unsent)
-        finally:
-            self._unsent = None
-        self.send(whole)
-
-    def send(self, data: Any) -> None:
-        """If it fails, the server has no whole request to act on."""
-        if self._unsent is not None:
-            if self.sock is None:
-                self.connect()
-            self._unsent.append(bytes(data))
-            return
-        super().send(data)
-        CALL.get().is_sent = True
-
-    def rest(self) -> None:
-        """The call is over, and another may take this connection."""
-        self._rests_since = time.monotonic()
-        if self._guard is not None:
-            self._guard.leave()
-
-    @property
-    def is_connected(self) -> bool:
-        """urllib3 asks before it reuses a connection."""
-        return time.monotonic() - self._rests_since < IDLE_S and super().is_connected
-
-    def close(self) -> None:
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.retire()
-        super().close()
-
-
-class _GuardedTls(_Guarded, HTTPSConnection):
+class TlsConnection(Connection, HTTPSConnection):
     """The same, with TLS; the handshake is under the deadline."""
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Guarded
+class Lending(HTTPConnectionPool):
+    """A pool that lends connections. urllib3's `urlopen` would send, read and retry by itself."""
 
-    def _put_conn(self, conn: Any) -> None:
-        if conn is not None:
-            conn.rest()
-        super()._put_conn(conn)
+    ConnectionCls = Connection
+
+    @property
+    def forwards(self) -> bool:
+        """It leads to a proxy that wants to know the whole address."""
+        return self.proxy is not None and self.scheme == "http"
+
+    def lend(self, call: Call) -> Connection:
+        """A connection that is open and under the call's deadline.
+
+        Raises:
+            NotSentError, DeadlineError: there is none
+        """
+        connection: Any = self._get_conn()
+        try:
+            connection.begin(call)
+            if connection.sock is None and self.proxy is not None and self.scheme == "https":
+                self._prepare_proxy(connection)
+            elif connection.sock is None:
+                connection.connect()
+        except BaseException:
+            self.take_back(connection, keep=False)
+            raise
+        return cast(Connection, connection)
+
+    def take_back(self, connection: Connection, *, keep: bool) -> None:
+        """keep: another call may use it as it is."""
+        if keep:
+            connection.rest()
+        else:
+            connection.close()
+        self._put_conn(connection)
 
 
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _GuardedTls
-
-    def _put_conn(self, conn: Any) -> None:
-        if conn is not None:
-            conn.rest()
-        super()._put_conn(conn)
+class _LendingTls(Lending, HTTPSConnectionPool):
+    ConnectionCls = TlsConnection
 
 
-_POOL_CLASSES = {"http": _Pool, "https": _TlsPool}
+_POOL_CLASSES = {"http": Lending, "https": _LendingTls}
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What `Adapter.send` returns: the head of an answer, its body still to be read."""
+class Pools(HTTPAdapter):
+    """requests' adapter, for what it knows of pools and proxies; one TLS context for all of them.
 
-    raw: Any
-
-
-class Adapter(HTTPAdapter):
-    """requests' adapter with our connections, and one TLS context for all of them.
-
-    What a call does not need is left out: the pool's key is not worked out each time, and no
-    Response with cookies, history and hooks is built. Measured together with sending in one piece:
-    a third of a call's CPU.
+    concurrency: how many idle connections per host are kept.
+    The environment's proxies are read here, once.
     """
 
     def __init__(self, tls: ssl.SSLContext, concurrency: int) -> None:
         self._tls = tls
-        self._pools: dict[str, Any] = {}
+        self._by_origin: dict[str, Lending] = {}
+        self._proxies = getproxies_environment()
         super().__init__(pool_connections=POOLS, pool_maxsize=concurrency)
         self.poolmanager.pool_classes_by_scheme = _POOL_CLASSES
+
+    def of(self, origin: str) -> Lending:
+        """The pool of an origin, such as `https://api.dingtalk.com`."""
+        pool = self._by_origin.get(origin)
+        if pool is None:
+            if len(self._by_origin) >= POOLS:  # urllib3 closes the pool that it forgets
+                self._by_origin.clear()
+            pool = self._by_origin[origin] = self._make(origin)
+        return pool
+
+    def _make(self, origin: str) -> Lending:
+        request = PreparedRequest()
+        request.url = origin + "/"
+        bypass = not self._proxies or should_bypass_proxies(request.url, no_proxy=None)
+        proxies = {} if bypass else self._proxies
+        pool: Any = self.get_connection_with_tls_context(request, True, proxies=proxies)
+        return cast(Lending, pool)
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **proxy_kwargs)
         manager.pool_classes_by_scheme = _POOL_CLASSES
         return manager
 
-    def get_connection_with_tls_context(
-        self, request: Any, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> Any:
-        """The pool of the request's host."""
-        if proxies:
-            return super().get_connection_with_tls_context(request, verify, proxies, cert)
-        origin = request.url[: request.url.index("/", len("https://"))]
-        pool = self._pools.get(origin)
-        if pool is None:
-            if len(self._pools) >= POOLS:  # urllib3 closes the pool that it forgets
-                self._pools.clear()
-            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
-            self._pools[origin] = pool
-        return pool
-
-    def build_response(self, req: Any, resp: Any) -> Any:
-        return Opened(resp)
-
     def build_connection_pool_key_attributes(self, request: Any, *_: Any) -> Any:
         host, tls = super().build_connection_pool_key_attributes(request, True)
         return host, {**tls, "ssl_context": self._tls}
 
-    def cert_verify(self, *_: Any) -> None:
-        """Nothing to add: the context verifies. requests would load the bundle again each time."""
-
 
 def unsendable() -> PermanentError:
     return PermanentError("http:request", "the address or a header of the request can't be sent")
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    """An idle connection that has something to read was closed by the server, or is out of step.
+
+    Asks the kernel: gevent's `poll` starts a watcher of its loop, which costs thirty times as much.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    poll = (monkey.get_original("select", "poll") if monkey else select.poll)()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _reason(error: BaseException) -> str:

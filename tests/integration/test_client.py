@@ -200,6 +200,56 @@ def test_malformed_answer_leaves_the_outcome_unknown(client: HttpClient) -> None
         send(client, server.url)
 
 
+def test_answer_given_before_the_whole_request_was_taken_counts(client: HttpClient) -> None:
+    def refuse(sock: socket.socket) -> None:
+        sock.recv(1)
+        sock.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+
+    with slow.serving(refuse) as server:
+        request = HttpRequest("POST", server.url, body=deadline_matrix.BIG_BODY)
+        assert client.send(request, Deadline(PATIENT_S)).status == 413
+        assert server.connections == 1
+
+
+def test_information_before_the_answer_is_passed_over(client: HttpClient) -> None:
+    reply = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + slow.OK
+    with slow.serving(slow.sending(reply)) as server:
+        response = send(client, server.url)
+    assert (response.status, "link" in response.headers) == (200, False)
+
+
+def test_connection_that_says_more_than_it_was_asked_is_not_kept(client: HttpClient) -> None:
+    with slow.serving(slow.sending(slow.OK + slow.OK)) as server:
+        for _ in range(2):
+            assert send(client, server.url).status == 200
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/a b", b"/a%20b"),
+        ("/a?q=%E4#part", b"/a?q=%E4"),
+        ("/a/你", b"/a/%E4%BD%A0"),
+        ("?q=1", b"/?q=1"),
+        ("", b"/"),
+    ],
+)
+def test_odd_addresses_are_made_fit_to_send(path: str, target: bytes, client: HttpClient) -> None:
+    seen: list[bytes] = []
+
+    def record(sock: socket.socket) -> None:
+        seen.append(slow.read_request(sock))
+        sock.sendall(slow.OK)
+
+    with slow.serving(record) as server:
+        origin = f"http://127.0.0.1:{server.port}"
+        client.send(HttpRequest("GET", origin.replace("//", "//user:pw@") + path), Deadline(30))
+    assert seen[0].startswith(
+        b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % server.port
+    )
+
+
 def test_answer_over_the_cap_is_not_read(client: HttpClient) -> None:
     with slow.serving(slow.drip_body) as server:
         with pytest.raises(OutcomeUnknownError, match="http:too_large"):
