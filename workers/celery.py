@@ -19,7 +19,7 @@ from shared.state.keys import BotKeys
 from workers.redis_client import broker_options, connect
 from workers.runtime import Runtime
 from workers.store import Lanes
-from workers.supervision import Duties, describe_worker, supervision_step
+from workers.supervision import Duties, describe_worker, pool_name, supervision_step
 
 SOFT_LIMIT_MARGIN_S = 1  #: Celery's limits stand behind the deadlines that tasks keep themselves
 HARD_LIMIT_MARGIN_S = 3
@@ -32,20 +32,27 @@ class WorkerProcess:
         self.settings = settings
         self.owner = _unique(f"celery@{os.getpid()}")
         self.concurrency = settings.async_processing.thread_pool_size
+        self.pool = "prefork"
         self._runtime: Runtime | None = None
         self._building = threading.Lock()
 
-    def name_worker(self, name: str, concurrency: int) -> None:
+    def name_worker(self, name: str, concurrency: int, pool: str) -> None:
         """Remember who we are; called in the main process, before the pool forks."""
         self.owner = _unique(name)
         self.concurrency = concurrency
+        self.pool = pool
 
     @property
     def runtime(self) -> Runtime:
         """The stages of this very process."""
         with self._building:
             if self._runtime is None or self._runtime.pid != os.getpid():
-                self._runtime = Runtime(self.settings, self.owner, self.concurrency)
+                self._runtime = Runtime(
+                    self.settings,
+                    self.owner,
+                    self.concurrency,
+                    has_soft_limit=self.pool == "prefork",
+                )
             return self._runtime
 
 
@@ -72,6 +79,8 @@ def make_app(settings: Settings) -> Celery:
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         task_ignore_result=True,
+        # Else every greenlet makes a (disabled) backend of its own: 6 % of a gevent task.
+        result_backend_thread_safe=True,
         task_store_errors_even_if_ignored=False,
         task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         task_default_queue=PROCESS,
@@ -126,4 +135,4 @@ def _configure_logs(**_: Any) -> None:
 @signals.celeryd_after_setup.connect
 def _name_worker(sender: str, instance: Any, **_: Any) -> None:
     raise_open_files_limit()
-    worker_process.name_worker(sender, instance.concurrency or 1)
+    worker_process.name_worker(sender, instance.concurrency or 1, pool_name(instance))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
-import sys
 import time
 from http.client import HTTPException
 from typing import Any, cast
@@ -21,6 +19,7 @@ from urllib3.exceptions import HTTPError
 from shared.errors import NotSentError, OutcomeUnknownError, PermanentError, TaskError
 from workers.deadline import Deadline, Guard
 from workers.resolver import Address, Resolver
+from workers.sockets import is_readable
 
 IDLE_S = 20.0  #: a connection idle for longer is not used again: the server may be closing it
 POOLS = 32  #: hosts whose connections are kept
@@ -95,7 +94,7 @@ class Connection(HTTPConnection):
     def is_connected(self) -> bool:
         """urllib3 asks before it reuses a connection."""
         is_young = time.monotonic() - self._rests_since < IDLE_S
-        return self.sock is not None and is_young and not _is_readable(self.sock)
+        return self.sock is not None and is_young and not is_readable(self.sock)
 
     def close(self) -> None:
         guard, self._guard = self._guard, None
@@ -232,17 +231,6 @@ class Pools(HTTPAdapter):
 
 def unsendable() -> PermanentError:
     return PermanentError("http:request", "the address or a header of the request can't be sent")
-
-
-def _is_readable(sock: socket.socket) -> bool:
-    """An idle connection that has something to read was closed by the server, or is out of step.
-
-    Asks the kernel: gevent's `poll` starts a watcher of its loop, which costs thirty times as much.
-    """
-    monkey = sys.modules.get("gevent.monkey")
-    poll = (monkey.get_original("select", "poll") if monkey else select.poll)()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _reason(error: BaseException) -> str:

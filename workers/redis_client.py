@@ -7,11 +7,13 @@ from typing import Any, Final
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.credentials import CredentialProvider
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelManagedConnection
 
 from shared.config import Settings
 from shared.config.redis_url import Sentinels
+from workers.sockets import is_readable
 
 SENTINEL_TIMEOUT_S = 0.5
 
@@ -26,10 +28,15 @@ def connect(settings: Settings, *, max_connections: int) -> redis.Redis:
         "socket_connect_timeout": settings.redis.socket_timeout_s,
         "health_check_interval": 30,
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
+        # Where these may come, redis-py 8.1 uses a connection with an old reply in it all the same.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     address = settings.redis.sentinels
     if address is None:
-        pool = redis.BlockingConnectionPool.from_url(settings.redis.client_url, **options)
+        url = settings.redis.client_url
+        if url.startswith("redis:"):
+            options["connection_class"] = PlainConnection
+        pool = redis.BlockingConnectionPool.from_url(url, **options)
     else:
         pool = redis.BlockingConnectionPool(
             connection_class=PrimaryConnection,
@@ -52,7 +59,29 @@ def broker_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-class PrimaryConnection(SentinelManagedConnection):  # type: ignore[misc]
+class _QuickLook:
+    """redis-py looks at every connection before each call, with a `poll` that gevent makes dear."""
+
+    _sock: Any
+    _parser: Any
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Whether there is something to read: a reply that nobody took, or the connection's end."""
+        if timeout == 0 and self._is_quiet():
+            return False
+        return bool(super().can_read(timeout))  # type: ignore[misc]
+
+    def _is_quiet(self) -> bool:
+        if self._sock is None or self._parser._reader.has_data():
+            return False
+        return not is_readable(self._sock)
+
+
+class PlainConnection(_QuickLook, redis.Connection):  # type: ignore[misc]
+    """To one server, without TLS."""
+
+
+class PrimaryConnection(_QuickLook, SentinelManagedConnection):  # type: ignore[misc]
     """Asks for the primary at every connect.
 
     redis-py 8.1 repeats a command at the server that it was cut from: by then a replica, or a

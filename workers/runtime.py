@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from celery.worker import state
+
 from shared.config import Settings
 from shared.envelope import PROCESS, PUSH, hint_templates
 from workers.bots import Bots
@@ -19,12 +21,24 @@ from workers.store import Lanes
 
 MAX_REDIS_CONNECTIONS = 64  #: a call takes a millisecond: many slots share them
 RENEWAL_GRACE_S = 3  #: a claim is renewed this long past its deadline: the hard limit's place
+#: A task takes no further head after this: half of what Celery's soft limit stands behind a
+#: deadline, so that the last head still has its whole time.
+GO_ON_S = 0.5
+#: Where there is no soft limit (`threads`, `gevent`), less than the hard one stands behind. A slow
+#: model's tasks go on, too, then: Celery's way from a hint to a task costs a third of a stage.
+LONG_GO_ON_S = 2.5
 
 
 class Runtime:
-    """The stages of this process and what they share."""
+    """The stages of this process and what they share.
 
-    def __init__(self, settings: Settings, owner: str, concurrency: int) -> None:
+    owner: `<worker's name>/<mark of its start>`. has_soft_limit: Celery's pool keeps it.
+    """
+
+    def __init__(
+        self, settings: Settings, owner: str, concurrency: int, *, has_soft_limit: bool = True
+    ) -> None:
+        self._go_on_s = GO_ON_S if has_soft_limit else LONG_GO_ON_S
         self.pid = os.getpid()
         self.redis = connect(settings, max_connections=min(concurrency + 2, MAX_REDIS_CONNECTIONS))
         self.lanes = Lanes(self.redis, owner=owner, templates=hint_templates())
@@ -41,6 +55,7 @@ class Runtime:
             limit_s=settings.answer_timeout_s + RENEWAL_GRACE_S,
             work=process.work,
             notice=process.notice,
+            may_go_on=self._may_go_on,
             history_entries=2 * settings.conversation.turns,  # a question and an answer each
         )
         self.push = Stage(
@@ -51,7 +66,12 @@ class Runtime:
             limit_s=settings.task_timeout_s + RENEWAL_GRACE_S,
             work=push.work,
             notice=push.notice,
+            may_go_on=self._may_go_on,
         )
+
+    def _may_go_on(self, age_s: float) -> bool:
+        """A worker that was told to stop leaves what waits to others."""
+        return age_s < self._go_on_s and state.should_stop is None
 
 
 def _policy(settings: Settings, limit_s: float) -> Policy:

@@ -19,10 +19,6 @@ from workers.claims import ClaimKeeper
 from workers.retry import Policy, Retry, decide, describe
 from workers.store import Claim, GoOn, Lanes
 
-#: A task takes no further head after this: half of what Celery's soft limit stands behind a
-#: deadline, so that the last head still has its whole time.
-GO_ON_S = 0.5
-
 logger = logging.getLogger(__name__)
 
 
@@ -33,6 +29,7 @@ class Stage:
     limit_s: the longest an attempt may take; its claim is renewed no longer than that.
     work: does the attempt and records its success; returns the claim to go on with, if its second
         argument asks for one and there is work.
+    may_go_on: whether a task of this age in seconds may take a further head.
     history_entries: how much history a claim should bring along.
     notice: what to tell the person when the head finally fails.
     """
@@ -44,6 +41,7 @@ class Stage:
     limit_s: float
     work: Callable[[Claim, Callable[[], GoOn]], Claim | None]
     notice: Callable[[Claim], Reply | None]
+    may_go_on: Callable[[float], bool] = lambda _: False
     history_entries: int = 0
 
     def run(self, lane: str, seq: int) -> None:
@@ -65,8 +63,8 @@ class Stage:
             return None
 
     def _go_on(self, task_started: float) -> GoOn:
-        is_young = time.monotonic() - task_started < GO_ON_S
-        return GoOn(wanted=is_young, history_entries=self.history_entries)
+        wanted = self.may_go_on(time.monotonic() - task_started)
+        return GoOn(wanted=wanted, history_entries=self.history_entries)
 
     def _work_on(self, claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
         started = time.monotonic()

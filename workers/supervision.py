@@ -140,7 +140,12 @@ def describe_worker(worker: Any) -> dict[str, Any]:
     """What `/ready`, `clawdbot queue` and the liveness watcher want to know about a worker."""
     return {
         "queues": sorted(worker.app.amqp.queues.consume_from),
-        "pool": worker.pool_cls.__module__.rpartition(".")[2],
+        "pool": pool_name(worker),
         "concurrency": worker.concurrency,
         "pid": os.getpid(),
     }
+
+
+def pool_name(worker: Any) -> str:
+    """The module of Celery's pool: `prefork`, `thread`, `gevent`, …"""
+    return str(worker.pool_cls.__module__).rpartition(".")[2]

@@ -37,6 +37,7 @@ class Stack:
     """An ingress's accept, a worker's stages, and the world they talk to."""
 
     def __init__(self, settings: Settings, client: redis.Redis, world: World) -> None:
+        self.settings = settings
         self.client = client
         self.world = world
         self.runtime = Runtime(settings, OWNER, 2)
@@ -598,3 +599,15 @@ def test_renewing_a_claim_that_is_gone_brings_nothing_back(stack: Stack) -> None
         keeper.renew_all(time.monotonic())
 
     assert stack.state(stack.lane(event)) == {}
+
+
+@pytest.mark.parametrize(("has_soft_limit", "age_s"), [(True, 0.5), (False, 2.5)])
+def test_young_task_of_a_worker_that_stays_may_go_on(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, has_soft_limit: bool, age_s: float
+) -> None:
+    runtime = Runtime(stack.settings, OWNER, 2, has_soft_limit=has_soft_limit)
+    for stage in (runtime.process, runtime.push):
+        assert stage.may_go_on(age_s - 0.1)
+        assert not stage.may_go_on(age_s)
+    monkeypatch.setattr("celery.worker.state.should_stop", 0)
+    assert not runtime.process.may_go_on(0.0)

@@ -23,7 +23,7 @@ from shared.messages import Reply
 from workers.claims import ClaimKeeper
 from workers.retry import Policy
 from workers.stage import Stage
-from workers.store import Claim, Lanes
+from workers.store import Claim, GoOn, Lanes
 
 NOTICE = Reply(("sorry",), kind="notice")
 LANE = "feishu:cli_test:conv:c1:inbox"
@@ -102,6 +102,29 @@ def fate_of(error: BaseException, **changes: Any) -> tuple[Any, ...]:
     run(recorder, failing(error))
     (told,) = recorder.told
     return told
+
+
+@pytest.mark.parametrize(("age_s", "heads"), [(0.0, 2), (9.0, 1)])
+def test_task_takes_a_further_head_only_while_it_may(age_s: float, heads: int) -> None:
+    worked_on: list[str] = []
+
+    def work(claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
+        worked_on.append(claim.id)
+        return a_claim(id="claim-2") if go_on().wanted and len(worked_on) == 1 else None
+
+    lanes = cast(Lanes, Recorder(a_claim()))
+    Stage(
+        name="process",
+        lanes=lanes,
+        keeper=ClaimKeeper(lanes),
+        policy=Policy(limit_s=600, base_s=0.001, cap_s=0.001),
+        limit_s=5,
+        work=work,
+        notice=lambda _: None,
+        may_go_on=lambda task_age_s: task_age_s + age_s < 5,
+    ).run(LANE, 7)
+
+    assert len(worked_on) == heads
 
 
 def test_work_that_succeeds_is_left_to_its_own_record() -> None:
