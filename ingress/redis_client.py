@@ -9,6 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelManagedConnection
 from redis.backoff import ExponentialBackoff
 
+from ingress.scripts import Client
 from shared.config import Settings
 from shared.config.redis_url import Sentinels
 
@@ -40,7 +41,7 @@ def connect(settings: Settings) -> redis.asyncio.Redis:
             db=address.database,
             **options,
         )
-    return redis.asyncio.Redis.from_pool(pool)  # closing the client then closes the pool, too
+    return Client.from_pool(pool)  # closing the client then closes the pool, too
 
 
 class PrimaryConnection(SentinelManagedConnection):  # type: ignore[misc]

@@ -163,7 +163,10 @@ def test_the_ingress_knows_nothing_of_the_workers() -> None:
 
 
 def test_the_ingress_talks_to_redis_without_blocking() -> None:
-    asynchronous = ("redis.asyncio", "redis.exceptions", "redis.backoff", "redis.credentials")
+    asynchronous = (
+        *("redis.asyncio", "redis.exceptions", "redis.backoff", "redis.credentials"),
+        "redis.commands.core.AsyncScript",
+    )
     found = [each for each in imports("ingress") if each.top == "redis"]
 
     assert found

@@ -39,7 +39,7 @@ class Process:
         bot = self._bots.of(claim)
         event = bot.event(claim.record)
         messages = prompt(self._settings.model.system_prompt, claim.history, event.text)
-        answer = self._model.answer(messages, self._deadline(), event.trace_id)
+        answer = self._model.answer(messages, self._deadline(claim), event.trace_id)
         text = answer.text + (notices.cut_mark(event.text) if answer.cut else "")
         parts = bot.outbound.parts(text)
         if not parts:
@@ -51,10 +51,9 @@ class Process:
         event = self._bots.of(claim).event(claim.record)
         return notices.failed(event.text, event.trace_id)
 
-    def _deadline(self) -> Deadline:
-        return Deadline(
-            total_s=self._settings.answer_timeout_s, stall_s=self._settings.task_timeout_s
-        )
+    def _deadline(self, claim: Claim) -> Deadline:
+        total_s = self._settings.answer_timeout_s - claim.waited_s
+        return Deadline(total_s=total_s, stall_s=self._settings.task_timeout_s)
 
     def _write_back(
         self, claim: Claim, reply: Reply, text: str, answer: Answer, go_on: GoOn

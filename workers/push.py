@@ -81,7 +81,7 @@ class Push:
     def _deliver(
         self, claim: Claim, bot: WorkerBot, event: Event, part: Part
     ) -> tuple[Route, Delivered]:
-        deadline = Deadline(total_s=self._budget_s)
+        deadline = Deadline(total_s=self._budget_s - claim.waited_s)
         now = claim.now_ms / 1000
         for route in bot.outbound.routes(event.reply_address, event.reply_secret, now=now):
             self._check_unsure(claim, bot, route)

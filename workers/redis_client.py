@@ -13,6 +13,7 @@ from redis.sentinel import Sentinel, SentinelManagedConnection
 
 from shared.config import Settings
 from shared.config.redis_url import Sentinels
+from workers.scripts import Client
 from workers.sockets import is_readable
 
 SENTINEL_TIMEOUT_S = 0.5
@@ -46,7 +47,7 @@ def connect(settings: Settings, *, max_connections: int) -> redis.Redis:
             db=address.database,
             **options,
         )
-    return redis.Redis(connection_pool=pool)
+    return Client(connection_pool=pool)
 
 
 def broker_options(settings: Settings) -> dict[str, Any]:

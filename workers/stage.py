@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from shared.errors import ClaimLostError, OutcomeUnknownError, PermanentError, TaskError
 from shared.logs import bind_trace
 from shared.messages import Reply
-from workers.claims import ClaimKeeper
+from workers.claims import RENEW_INTERVAL_S, ClaimKeeper
 from workers.retry import Policy, Retry, decide, describe
 from workers.store import Claim, GoOn, Lanes
 
@@ -58,7 +58,8 @@ class Stage:
     def _claim(self, lane: str, seq: int) -> Claim | None:
         try:
             return self.lanes.claim(lane, seq, history_entries=self.history_entries)
-        except RedisError as error:  # the hint is lost with it; the sweeper gives another
+        except (RedisError, SoftTimeLimitExceeded) as error:
+            # The hint is lost with it; the sweeper gives another.
             logger.error("claim.failed", extra={"metadata": {"error": repr(error)}})
             return None
 
@@ -81,6 +82,9 @@ class Stage:
 
     def _attempt(self, claim: Claim, go_on: Callable[[], GoOn], started: float) -> Claim | None:
         try:
+            # Redis told of it late: it may be somebody else's by now, and its lease is short.
+            if claim.waited_s > RENEW_INTERVAL_S and not self.lanes.renew([claim])[0]:
+                raise ClaimLostError("the claim ended before Redis told of it")
             if claim.is_poison:
                 raise PermanentError("poison", "its process died each time it was worked on")
             return self.work(claim, go_on)

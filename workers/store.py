@@ -6,13 +6,16 @@ Scripts get `KEYS` and `ARGV` as `lua/_lane.lua` lays down. Times are Redis's ow
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import backoff
 import redis
+from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
 
 from shared.errors import ClaimLostError
@@ -20,10 +23,25 @@ from shared.messages import Reply
 from shared.state import keys
 from shared.state.keys import BotKeys, LaneKeys
 from shared.state.scripts import script
+from workers.redis_time import RedisTime
 
 LEASE_MS = 15_000
 PATIENCE_S = 20.0  #: an outcome is worth waiting for a Redis that restarts
+CLAIM_PATIENCE_S = 10.0  #: a claim that was taken but not told would cost its lease
+#: A claim is not taken later than this after it was asked for. Shorter than the time from a claim
+#: to Celery's limits, which end who asked.
+CLAIM_VALID_MS = 5000
 NOTICE_INTERVAL_MS = 60_000  #: a conversation gets at most one notice in this time
+
+#: Repeats while Redis is away, or is a replica (ReadOnlyError).
+repeated = partial(
+    backoff.on_exception,
+    backoff.expo,
+    (ConnectionError, TimeoutError, ReadOnlyError),
+    factor=0.1,
+    max_value=1,
+    logger=None,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +52,7 @@ class Claim:
     attempt: from 1. since_ms: first attempt in this stage. now_ms: Redis's time at the claim.
     unsure_ms: first send whose outcome nobody knows (None: every earlier send is accounted for).
     is_poison: three processes died on this head in its own turn; don't run it, bury it.
+    waited_s: how long Redis took to tell of it; so much of its task's time is gone.
     record: the event's hash. history: JSON turns, oldest first (inboxes only).
     """
 
@@ -45,6 +64,7 @@ class Claim:
     now_ms: int
     unsure_ms: int | None
     is_poison: bool
+    waited_s: float
     record: Mapping[str, str]
     history: Sequence[str]
 
@@ -76,6 +96,20 @@ class GoOn:
 STOP = GoOn(wanted=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A claim to be. Its id is made before anybody is asked; an empty one asks for nothing."""
+
+    claim_id: str
+    history_entries: int
+    asked_at: float
+
+    @staticmethod
+    def of(go_on: GoOn) -> Wish:
+        claim_id = secrets.token_urlsafe(9) if go_on.wanted else ""
+        return Wish(claim_id, go_on.history_entries, time.monotonic())
+
+
 class Lanes:
     """The scripts of one process. `owner`: `<worker's name>/<mark of its start>`."""
 
@@ -84,12 +118,12 @@ class Lanes:
         self._owner = owner
         self._templates = templates
         self._scripts: dict[str, Any] = {}
+        self._time = RedisTime()
 
     def claim(self, lane: str, seq: int, *, history_entries: int = 0) -> Claim | None:
         """The lane's head, ours for the lease; None when there is nothing to do here now."""
-        wish = self._wish(history_entries)
-        answer = self._run("claim", [lane], [seq, *wish])
-        return _read_claim(wish, answer)
+        wish = Wish.of(GoOn(wanted=True, history_entries=history_entries))
+        return self._read_claim(wish, self._claim(lane, seq, wish))
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         """Extend the leases, in one call; False where the claim is gone."""
@@ -113,10 +147,11 @@ class Lanes:
         Raises:
             ClaimLostError: somebody else claimed the head; nothing was written.
         """
-        wish = self._wish(go_on.history_entries, wanted=go_on.wanted)
+        wish = Wish.of(go_on)
         names = [claim.lane, claim.keys.outbox, claim.event_key, claim.keys.history]
-        args = [claim.id, claim.event_id, reply.to_wire(), keep, ttl_s, *wish, *turns]
-        return _read_next(wish, self._checked("write_back", names, args))
+        args = [claim.id, claim.event_id, reply.to_wire(), keep, ttl_s]
+        answer = self._checked("write_back", names, [*args, *self._told(wish), *turns])
+        return self._read_next(wish, answer)
 
     def settle(
         self, claim: Claim, *, next_part: int, parts: int, go_on: GoOn = STOP
@@ -125,10 +160,10 @@ class Lanes:
 
         Returns and raises: as `write_back`.
         """
-        wish = self._wish(0, wanted=go_on.wanted)
+        wish = Wish.of(go_on)
         names = [claim.lane, claim.event_key, claim.keys.bot.counts]
-        args = [claim.id, claim.head, next_part, parts, *wish]
-        return _read_next(wish, self._checked("settle", names, args))
+        args = [claim.id, claim.head, next_part, parts, *self._told(wish)]
+        return self._read_next(wish, self._checked("settle", names, args))
 
     def retry(self, claim: Claim, wait_s: float, why: str, *, unsure: bool = False) -> None:
         """Give the head back, to be tried again after `wait_s`. It keeps its place.
@@ -174,24 +209,43 @@ class Lanes:
         """Claims of this worker that are lost from now on don't count as losses."""
         self._client.set(keys.STOPPING_PREFIX + self._owner, 1, ex=3600)
 
-    @backoff.on_exception(
-        backoff.expo,
-        (ConnectionError, TimeoutError, ReadOnlyError),  # the last: it is a replica now
-        factor=0.1,
-        max_value=1,
-        max_time=PATIENCE_S,
-        logger=None,
-    )
+    @repeated(max_time=CLAIM_PATIENCE_S)
+    def _claim(self, lane: str, seq: int, wish: Wish) -> Any:
+        """Asked again with the same id: what Redis did before it went away is not lost."""
+        return self._run("claim", [lane], [seq, *self._told(wish)])
+
     def _checked(self, name: str, names: Sequence[str], args: Sequence[Any]) -> Any:
-        answer = self._run(name, names, args)
+        try:
+            answer = self._until_done(name, names, args)
+        except SoftTimeLimitExceeded as error:
+            # The attempt succeeded: it must not be told to fail, while a frozen Redis may still
+            # have this very call before it.
+            raise TimeoutError(f"{name}: Redis was silent until Celery's limit") from error
         if answer in ("lost", ["lost"]):
             raise ClaimLostError(f"{name}: the claim on {names[0]} is gone")
         return answer
 
-    def _wish(self, history_entries: int, *, wanted: bool = True) -> tuple[str, int, int, str]:
-        """What `_claim.lua` wants to know of a claim to be; an empty id asks for none."""
-        claim_id = secrets.token_urlsafe(9) if wanted else ""
-        return claim_id, LEASE_MS, history_entries, keys.STOPPING_PREFIX
+    @repeated(max_time=PATIENCE_S)
+    def _until_done(self, name: str, names: Sequence[str], args: Sequence[Any]) -> Any:
+        return self._run(name, names, args)
+
+    def _told(self, wish: Wish) -> tuple[str, int, int, str, int]:
+        """A wish as `_claim.lua` reads it."""
+        valid_ms = self._time.after_ms(CLAIM_VALID_MS)
+        return wish.claim_id, LEASE_MS, wish.history_entries, keys.STOPPING_PREFIX, valid_ms
+
+    def _read_claim(self, wish: Wish, answer: Sequence[Any]) -> Claim | None:
+        if answer[0] == "late":
+            self._time.heard(int(answer[1]))
+        if answer[0] != "claimed":
+            return None
+        claim = _claim_of(wish, answer)
+        self._time.heard(claim.now_ms)
+        return claim
+
+    def _read_next(self, wish: Wish, answer: Sequence[Any]) -> Claim | None:
+        """The claim beside an 'ok'; Lua's false arrives as None, or not at all."""
+        return self._read_claim(wish, answer[1]) if len(answer) > 1 and answer[1] else None
 
     def _run(self, name: str, names: Sequence[str], args: Sequence[Any]) -> Any:
         if name not in self._scripts:
@@ -202,12 +256,10 @@ class Lanes:
         )
 
 
-def _read_claim(wish: tuple[str, int, int, str], answer: Sequence[Any]) -> Claim | None:
-    if answer[0] != "claimed":
-        return None
+def _claim_of(wish: Wish, answer: Sequence[Any]) -> Claim:
     _, lane, head, tries, since, unsure, poison, now, flat, history = answer
     return Claim(
-        id=wish[0],
+        id=wish.claim_id,
         lane=lane,
         head=head,
         attempt=int(tries),
@@ -215,11 +267,7 @@ def _read_claim(wish: tuple[str, int, int, str], answer: Sequence[Any]) -> Claim
         now_ms=int(now),
         unsure_ms=int(unsure) if unsure else None,
         is_poison=bool(poison),
+        waited_s=time.monotonic() - wish.asked_at,
         record=dict(zip(flat[::2], flat[1::2], strict=True)),
         history=history,
     )
-
-
-def _read_next(wish: tuple[str, int, int, str], answer: Sequence[Any]) -> Claim | None:
-    """The claim beside an 'ok'; Lua's false arrives as None, or not at all."""
-    return _read_claim(wish, answer[1]) if len(answer) > 1 and answer[1] else None

@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,7 +144,8 @@ class Crowd:
         """Everybody writes now and then until `stop`."""
         while not stop.is_set():
             await self.write(1)
-            await asyncio.sleep(pause_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause_s)
 
     async def _write(self, chat: str, rounds: int) -> None:
         for _ in range(rounds):

@@ -93,3 +93,7 @@ class Talk:
     async def pace(self, **changes: float) -> None:
         """How the model speaks."""
         await self.client.control("model", changes)
+
+    async def no_faults(self) -> None:
+        """Take back what `fault` ordered."""
+        await self.client.control("faults", method="DELETE")

@@ -206,7 +206,7 @@ async def test_a_flushed_script_cache_costs_nothing(talk: Talk, pair: Stack) -> 
     async def flush() -> None:
         pair.redis.script_flush()
 
-    async with _again_and_again(flush, pause_s=1):
+    async with _again_and_again(flush):
         crowd = await crowd_of(talk, PEOPLE, 4)
         await asyncio.sleep(DISTURBED_S)
     await talk.at_rest(timeout_s=REST_S)
@@ -327,13 +327,11 @@ async def _write_until_refused(talk: Talk, chats: list[str]) -> int:
 
 
 @asynccontextmanager
-async def _again_and_again(
-    step: Callable[[], Awaitable[None]], *, pause_s: float = 0.05
-) -> AsyncIterator[None]:
+async def _again_and_again(step: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
     async def run() -> None:
         while True:
             await step()
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(0.05)
 
     task = asyncio.create_task(run())
     try:

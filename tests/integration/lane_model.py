@@ -175,7 +175,12 @@ class Model:
         return held is not None and held.id == claim.id
 
     def renewed(self, claim: Claim) -> None:
-        self.lane(claim.lane).head.has_lapsed = False
+        """A turn whose time had run out begins again, unless it is somebody else's by now."""
+        head = self.lane(claim.lane).head
+        head.has_lapsed = False
+        if head.is_turn:
+            self.turn = self.turn or (claim.lane, claim.id)
+            head.is_turn = self.turn == (claim.lane, claim.id)
 
     def lapsed(self, claim: Claim) -> None:
         self.lane(claim.lane).head.has_lapsed = True

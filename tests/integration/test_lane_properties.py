@@ -234,6 +234,25 @@ class LaneMachine(RuleBasedStateMachine):
         _, claim = self.pick_claim(number, self.world.model.holds)
         self.begin().lapse(claim)
 
+    @precondition(lambda self: self.suspects())
+    @rule(number=PICK, other=st.none() | PICK, twice=st.booleans())
+    def stall_in_a_turn(self, number: int, other: int | None, twice: bool) -> None:
+        """The claim lapses, another suspect may begin its turn, and the worker is back."""
+        suspects = self.suspects()
+        worker, claim = suspects[number % len(suspects)]
+        world = self.begin(twice)
+        world.lapse(claim)
+        lanes = [name for name in self.free_lanes() if name != claim.lane]
+        if other is not None and lanes:
+            self.claim_and_die_repeatedly(other, 2, twice)
+        world.renew(worker, [claim])
+
+    def suspects(self) -> list[tuple[Worker, Claim]]:
+        """Who works on a head in its own turn."""
+        model = self.world.model
+        held = [each for each in self.world.claims if model.holds(each[1])]
+        return [each for each in held if model.lane(each[1].lane).head.is_turn]
+
     @precondition(lambda self: any(lane.head.waits for lane in self.world.model.lanes.values()))
     @rule(number=PICK)
     def end_wait(self, number: int) -> None:
@@ -357,6 +376,7 @@ def check_lanes(world: World, content: dict[str, Any]) -> None:
 def check_state(lane: Lane, state: dict[str, str]) -> None:
     head = lane.head
     assert state.get("claim") == (head.claim.id if head.claim else None)
+    assert state.get("turn", "0") == str(int(head.is_turn))
     assert int(state.get("tries", 0)) == head.tries
     assert (int(state.get("losses", 0)), int(state.get("own_losses", 0))) == (
         head.losses,

@@ -43,6 +43,25 @@ def test_ten_thousand_waiting_lanes_cause_no_storm(bench: Bench) -> None:
     assert bench.client.zcount(keys.DUE, "-inf", 1) == 0
 
 
+def test_the_first_in_the_queue_is_looked_at_again_sooner_than_the_thousandth(
+    bench: Bench,
+) -> None:
+    """A hint that a worker took and lost is told from a waiting one by the next that is claimed."""
+    waiting = [event(f"c{n}") for n in range(1000)]
+    bench.accept(*waiting)
+    for each in waiting:
+        bench.make_due(inbox(each))
+
+    while (swept := bench.sweep()) and swept[0]:
+        assert swept[1] == 0
+
+    seconds, micros = bench.client.time()
+    now = seconds * 1000 + micros // 1000
+    first, last = (bench.client.zscore(keys.DUE, inbox(waiting[n])) - now for n in (0, -1))
+    assert first <= 1010
+    assert 5000 < last <= 10_000
+
+
 def test_repeats_of_a_hint_back_off(bench: Bench) -> None:
     first = event()
     bench.accept(first)

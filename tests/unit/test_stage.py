@@ -36,9 +36,13 @@ class Recorder:
     given: Claim | None
     told: list[tuple[Any, ...]] = field(default_factory=list)
     fails: Exception | None = None
+    is_held: bool = True
+    renewals: int = 0
 
     def claim(self, lane: str, seq: int, *, history_entries: int = 0) -> Claim | None:
         assert (lane, seq) == (LANE, 7)
+        if self.given is None and self.fails:
+            raise self.fails
         return self.given
 
     def retry(self, claim: Claim, wait_s: float, why: str, *, unsure: bool = False) -> None:
@@ -48,7 +52,8 @@ class Recorder:
         self._record("bury", why, notice)
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        return [True for _ in claims]
+        self.renewals += 1
+        return [self.is_held for _ in claims]
 
     def _record(self, *what: Any) -> None:
         if self.fails:
@@ -66,6 +71,7 @@ def a_claim(**changes: Any) -> Claim:
         "now_ms": 1_000_000,
         "unsure_ms": None,
         "is_poison": False,
+        "waited_s": 0.0,
         "record": {},
         "history": (),
         **changes,
@@ -138,6 +144,32 @@ def test_work_that_succeeds_is_left_to_its_own_record() -> None:
 
 def test_a_lane_without_anything_to_do_is_left_alone() -> None:
     run(Recorder(None), failing(AssertionError("nothing was claimed")))
+
+
+@pytest.mark.parametrize("error", [RedisConnectionError("cut"), SoftTimeLimitExceeded()])
+def test_a_claim_that_nobody_answers_ends_the_task(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(Recorder(None, fails=error), failing(AssertionError("nothing was claimed")))
+
+    assert caplog.messages == ["claim.failed"]
+
+
+@pytest.mark.parametrize(("waited_s", "renewals"), [(0.1, 0), (6.0, 1)])
+def test_a_claim_told_of_late_is_renewed_first(waited_s: float, renewals: int) -> None:
+    recorder, seen = Recorder(a_claim(waited_s=waited_s)), []
+
+    run(recorder, seen.append)
+
+    assert (len(seen), recorder.renewals) == (1, renewals)
+
+
+def test_a_claim_told_of_after_its_end_is_not_worked_on() -> None:
+    recorder = Recorder(a_claim(waited_s=6.0), is_held=False)
+
+    run(recorder, failing(AssertionError("it was run")))
+
+    assert recorder.told == []
 
 
 def test_a_transient_error_is_a_retry() -> None:

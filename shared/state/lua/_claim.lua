@@ -1,15 +1,22 @@
 -- Taking a lane's head: by a hint's word, or by the hint that waits next in the queue.
 --
 -- wish: what the worker wants: {claim = random id, lease_ms, entries of history, stopping = key
--- prefix of stopping workers}; in ARGV they stand in this order.
+-- prefix of stopping workers, valid_ms = Redis's time after which it must not be claimed (0: always
+-- may)}; in ARGV they stand in this order.
+--
+-- A Redis that was frozen runs what it got meanwhile when it wakes, also for those who have given
+-- up: a claim given to them would stand for a whole lease. That is what valid_ms is for.
 local SUSPECT_LOSSES, POISON_LOSSES = 2, 3
 local HINTS_PER_TAKE = 4
 local TAKEN_TTL_MS = 30000
 
 local function wish_at(first)
   return { claim = ARGV[first], lease_ms = tonumber(ARGV[first + 1]),
-    entries = tonumber(ARGV[first + 2]), stopping = ARGV[first + 3] }
+    entries = tonumber(ARGV[first + 2]), stopping = ARGV[first + 3],
+    valid_ms = tonumber(ARGV[first + 4]) }
 end
+
+local function is_late(wish, now) return wish.valid_ms > 0 and now > wish.valid_ms end
 
 local function is_orphan(lane, head)
   if head:sub(1, 1) ~= '!' then return false end
@@ -78,7 +85,7 @@ local function hold(lane, state, head, wish, now, is_turn)
   if queue == 'process' then redis.call('HSETNX', event, 'claimed', text_of(now)) end
 end
 
--- Returns {'empty'} | {'busy'} | {'later'} or what `claimed` tells.
+-- Returns {'empty'} | {'busy'} | {'later'} | {'late', now} or what `claimed` tells.
 local function take(lane, seq, wish, now)
   note_hint(lane, seq)
   local head = head_of(lane, now)
@@ -89,6 +96,10 @@ local function take(lane, seq, wish, now)
   if tonumber(state.retry or 0) > now then
     redis.call('ZADD', DUE, state.retry, lane)
     return { 'later' }
+  end
+  if is_late(wish, now) then  -- nobody may be there any more: the sweeper gives another hint
+    redis.call('ZADD', DUE, text_of(now), lane)
+    return { 'late', text_of(now) }
   end
   count_loss(lane, state, wish)
   local is_poison = tonumber(state.own_losses or 0) >= POISON_LOSSES
@@ -109,7 +120,7 @@ end
 -- A worker that is done goes on with the hint that waits longest: what Celery would hand it next,
 -- without the way through Celery. `claim` is the one that it has just ended. Repeated: the same.
 local function take_next(queue, claim, wish, now)
-  if wish.claim == '' then return false end
+  if wish.claim == '' or is_late(wish, now) then return false end
   for _ = 1, HINTS_PER_TAKE do
     local message = redis.call('RPOP', queue)
     if not message then return false end

@@ -16,7 +16,6 @@ local CALLER = ARGV[3]
 
 local HINT_GRACE_MS = 5000     -- a hint not claimed by then is looked after
 local HINT_GRACE_MAX_MS = 15000
-local RECHECK_MS = 10000       -- a hint that still waits in its queue is looked at again
 
 local function now_ms()
   local t = redis.call('TIME')

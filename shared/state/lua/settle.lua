@@ -5,7 +5,7 @@
 --@include _claim
 -- KEYS 6 outbox  7 event  8 counts
 -- ARGV 4 claim id  5 head ('!id' for a notice)  6 next part  7 number of parts
---   8–11 the wish of _claim for going on
+--   8–12 the wish of _claim for going on
 -- Returns {'ok', next claim or false} (the same when repeated) or {'lost'}.
 local lane, event, counts = KEYS[6], KEYS[7], KEYS[8]
 local claim, head = ARGV[4], ARGV[5]

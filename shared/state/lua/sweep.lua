@@ -5,6 +5,8 @@
 -- KEYS 6 sweeper
 -- ARGV 4 lease of the sweeper in ms  5 lanes to look at, at most
 -- Returns {-1} when another worker sweeps, else {lanes looked at, hints given}.
+local RECHECK_MIN_MS, RECHECK_MAX_MS = 1000, 10000  -- a hint that waits is looked at again
+local PER_HINT_MS = 10  -- for each one before it
 local now = now_ms()
 local holder = redis.call('GET', KEYS[6])
 if holder and holder ~= CALLER then return { -1 } end
@@ -24,6 +26,12 @@ local function hint_waits(lane, state)
   return state.hint and not f.is_empty and tonumber(state.hint) > f.claimed
 end
 
+-- The first in the queue soon: whether it was lost shows as soon as a later one is claimed.
+local function recheck_ms(lane, state)
+  local before = tonumber(state.hint) - facts[queue_of(lane)].claimed
+  return math.min(RECHECK_MIN_MS + PER_HINT_MS * before, RECHECK_MAX_MS)
+end
+
 local function look(lane)
   if redis.call('EXISTS', lane) == 0 then
     redis.call('ZREM', DUE, lane)
@@ -37,7 +45,7 @@ local function look(lane)
     return 0
   end
   if hint_waits(lane, state) then
-    redis.call('ZADD', DUE, text_of(now + RECHECK_MS), lane)
+    redis.call('ZADD', DUE, text_of(now + recheck_ms(lane, state)), lane)
     return 0
   end
   hint(lane, now, tonumber(state.hints or -1) + 1)

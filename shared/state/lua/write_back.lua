@@ -5,7 +5,7 @@
 --@include _claim
 -- KEYS 6 inbox  7 outbox  8 event  9 history
 -- ARGV 4 claim id  5 event id  6 reply (wire form)  7 entries of history to keep
---   8 history's TTL in s  9–12 the wish of _claim for going on  13… entries to append
+--   8 history's TTL in s  9–13 the wish of _claim for going on  14… entries to append
 -- Returns {'ok', next claim or false} (the same when repeated) or {'lost'}: another claim holds
 -- the head.
 local inbox, outbox, event, history = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
@@ -21,7 +21,7 @@ end
 active(now)
 redis.call('HSET', event, 'reply', ARGV[6], 'written', text_of(now), 'written_by', claim)
 local keep = tonumber(ARGV[7])
-for i = 13, #ARGV do redis.call('RPUSH', history, ARGV[i]) end
+for i = 14, #ARGV do redis.call('RPUSH', history, ARGV[i]) end
 if keep > 0 then
   redis.call('LTRIM', history, -keep, -1)
   redis.call('EXPIRE', history, ARGV[8])
