@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from ingress.app import build_app
+from ingress.log_flush import flushed_each_turn
 from shared import logs
 from shared.config import Settings, settings_or_exit
 from shared.process import raise_open_files_limit
@@ -65,6 +66,11 @@ async def serve(settings: Settings) -> None:
         await runner.cleanup()
 
 
+async def _serve_and_log(settings: Settings) -> None:
+    with flushed_each_turn(logging.getLogger().handlers):
+        await serve(settings)
+
+
 async def _told_to_stop() -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -79,7 +85,7 @@ def main() -> int:
     raise_open_files_limit()
     try:
         with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
-            runner.run(serve(settings))
+            runner.run(_serve_and_log(settings))
     except OSError as error:
         sys.stderr.write(f"CLAWDBOT_PORT={settings.port}: {error.strerror or error}\n")
         return 1

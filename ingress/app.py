@@ -14,10 +14,11 @@ from ingress.bots import build_bots
 from ingress.health import Health
 from ingress.inbox import Inbox, Limits
 from ingress.memory import MemoryWatch
-from ingress.metrics import Metrics
+from ingress.metrics import Meter, Metrics
 from ingress.redis_client import connect
-from ingress.webhook import Webhook
+from ingress.webhook import MAX_AT_ONCE, Webhook
 from shared.config import Settings
+from shared.config.settings import DEFAULT_BOT
 from shared.envelope import hint_templates
 
 MAX_BODY_BYTES = 1 << 20
@@ -37,12 +38,17 @@ def build_app(settings: Settings) -> web.Application:
         wait_replicas=settings.redis.wait_replicas,
     )
     inbox = Inbox(client, hint_templates(), limits)
-    webhook = Webhook(bots, inbox, memory, metrics, log_content=settings.log.content)
     health = Health(client, list(bots.values()), metrics, memory, limits.queue_capacity)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app.router.add_post("/{platform}/webhook", webhook.handle)
-    app.router.add_post("/{platform}/webhook/{bot}", webhook.handle)
+    turns = asyncio.Semaphore(MAX_AT_ONCE)
+    for (platform, name), bot in bots.items():
+        meter = Meter(metrics, platform, name)
+        webhook = Webhook(bot, inbox, memory, meter, turns, log_content=settings.log.content)
+        # Plain paths are found by one lookup; patterns are tried one after the other.
+        app.router.add_post(f"/{platform}/webhook/{name}", webhook.handle)
+        if name == DEFAULT_BOT:
+            app.router.add_post(f"/{platform}/webhook", webhook.handle)
     app.router.add_get("/health", health.health)
     app.router.add_get("/ready", health.ready)
     app.router.add_get("/metrics", health.metrics)

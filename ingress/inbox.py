@@ -40,10 +40,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    keys: tuple[str, str, str, str]
+    lane: str
     trace_id: str
     event_id: bytes
-    wire: str
+    wire: bytes
     answer: asyncio.Future[Outcome]
 
 
@@ -75,10 +75,10 @@ class Inbox:
                 been recorded; sent again, it is then a duplicate.
         """
         waiting = _Waiting(
-            keys=_keys_of(bot, event),
+            lane=bot.keys.inbox(event.conversation_id),
             trace_id=event.trace_id,
             event_id=seen_id(event),
-            wire=bot.wire(event),
+            wire=bot.wire(event).encode(),
             answer=asyncio.get_running_loop().create_future(),
         )
         self._waiting.append(waiting)
@@ -107,14 +107,14 @@ class Inbox:
             waiting = self._waiting.popleft()
             if not waiting.answer.done():  # its caller has not given up
                 batch.append(waiting)
-                size += len(waiting.wire.encode())
+                size += len(waiting.wire)
         return batch
 
     async def _send(self, batch: list[_Waiting]) -> list[Outcome]:
         names = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
         args = list(self._head)
         for waiting in batch:
-            names += waiting.keys
+            names.append(waiting.lane)
             args += [waiting.trace_id, waiting.event_id, waiting.wire]
         if not self._wait_replicas:
             return list(await self._accept(keys=names, args=args))
@@ -128,15 +128,6 @@ class Inbox:
         if replicas < self._wait_replicas:
             raise TimeoutError(f"{replicas} of {self._wait_replicas} replicas have the write")
         return list(answers)
-
-
-def _keys_of(bot: IngressBot, event: Event) -> tuple[str, str, str, str]:
-    return (
-        bot.keys.event(event.trace_id),
-        bot.keys.seen,
-        bot.keys.inbox(event.conversation_id),
-        bot.keys.counts,
-    )
 
 
 def _refuse(batch: list[_Waiting], cause: BaseException) -> None:

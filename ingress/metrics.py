@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -70,3 +72,16 @@ class Metrics:
         """Show nothing rather than something old."""
         for gauge in (self.events, self.imbalance, self.lanes, self.queue):
             gauge.clear()
+
+
+class Meter:
+    """Counts the calls of one bot. Labels are looked up once: that is half of the 10 µs."""
+
+    def __init__(self, metrics: Metrics, platform: str, bot: str) -> None:
+        self._child = lru_cache(partial(metrics.requests.labels, platform, bot))
+        self._latency = metrics.latency.labels(platform)
+
+    def count(self, outcome: str, seconds: float) -> None:
+        """One call: what became of it, and how long it took."""
+        self._child(outcome).inc()
+        self._latency.observe(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import hiredis
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelManagedConnection
@@ -41,7 +42,21 @@ def connect(settings: Settings) -> redis.asyncio.Redis:
             db=address.database,
             **options,
         )
+    plain = pool.connection_class
+    pool.connection_class = type(f"Packing{plain.__name__}", (Packing, plain), {})
     return Client.from_pool(pool)  # closing the client then closes the pool, too
+
+
+class Packing:
+    """A connection that hiredis writes the commands of, as redis-py's synchronous one does.
+
+    redis-py 8.1's asynchronous one does it in Python: 5 µs of CPU per event instead of 1.
+    """
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """The command's bytes. Its name may be two words: `SCRIPT LOAD`."""
+        name = args[0].encode() if isinstance(args[0], str) else args[0]
+        return [hiredis.pack_command((*name.split(), *args[1:]))]
 
 
 class PrimaryConnection(SentinelManagedConnection):  # type: ignore[misc]

@@ -16,18 +16,18 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from aiohttp import web
 
+from ingress.acknowledgement import acknowledge
 from ingress.bots import IngressBot
-from ingress.inbox import Inbox, Outcome
+from ingress.inbox import Inbox
 from ingress.memory import MemoryWatch
-from ingress.metrics import Metrics
+from ingress.metrics import Meter
 from ingress.patience import within
 from shared.errors import RequestRejectedError, StateUnavailableError
 from shared.http_values import RawRequest
-from shared.logs import bind_trace, log
+from shared.logs import Line, bind_trace
 from shared.messages import Challenge, Event, Ignored
 
 BODY_TIMEOUT_S = 5.0
@@ -35,7 +35,7 @@ BODY_TIMEOUT_S = 5.0
 #: so that the event loop gets back to Redis's answers soon.
 MAX_AT_ONCE = 512
 RETRY_AFTER_S = {429: "1", 503: "2"}
-STATUS: Mapping[Outcome, int] = {
+STATUS: Mapping[str, int] = {
     "accepted": 200,
     "duplicate": 200,
     "rate_limited": 429,
@@ -45,39 +45,40 @@ STATUS: Mapping[Outcome, int] = {
 
 logger = logging.getLogger(__name__)
 
+Answer = tuple[str, web.StreamResponse]  #: what became of the call, as the metrics name it
+
 
 class Webhook:
-    """Answers the platforms' calls in milliseconds and decides nothing."""
+    """Answers one bot's calls in milliseconds and decides nothing."""
 
     def __init__(
         self,
-        bots: Mapping[tuple[str, str], IngressBot],
+        bot: IngressBot,
         inbox: Inbox,
         memory: MemoryWatch,
-        metrics: Metrics,
+        meter: Meter,
+        turns: asyncio.Semaphore,
         *,
         log_content: bool = False,
     ) -> None:
-        self._log_content = log_content
-        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
-        self._bots = bots
+        """turns: `MAX_AT_ONCE` of them, shared by all bots."""
+        self._bot = bot
         self._inbox = inbox
         self._memory = memory
-        self._metrics = metrics
+        self._meter = meter
+        self._turns = turns
+        self._log_content = log_content
+        self._names = {"platform": bot.platform, "bot": bot.name}
+        self._lines: dict[str, Line] = {}  #: of "event.received", by outcome
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """One call. The bot comes from the route, never from the body."""
         started = time.monotonic()
-        platform = request.match_info["platform"]
-        bot = self._bots.get((platform, request.match_info.get("bot", "default")))
-        if bot is None:
-            raise web.HTTPNotFound
-        outcome, response = await self._answer(bot, request)
-        self._metrics.requests.labels(platform, bot.name, outcome).inc()
-        self._metrics.latency.labels(platform).observe(time.monotonic() - started)
+        outcome, response = await self._answer(request)
+        self._meter.count(outcome, time.monotonic() - started)
         return response
 
-    async def _answer(self, bot: IngressBot, request: web.Request) -> tuple[str, web.Response]:
+    async def _answer(self, request: web.Request) -> Answer:
         try:
             body = await _read_body(request)
         except TimeoutError:
@@ -85,84 +86,84 @@ class Webhook:
         except web.HTTPRequestEntityTooLarge:
             return "too_large", _closing(413, "too_large")
         async with self._turns:
-            return await self._receive(bot, request, body)
+            received = self._receive(request, body)
+            if not isinstance(received, Event):
+                return received
+            return await self._accept(request, received)
 
-    async def _receive(
-        self, bot: IngressBot, request: web.Request, body: bytes
-    ) -> tuple[str, web.Response]:
-        headers = {name.lower(): value for name, value in request.headers.items()}
+    def _receive(self, request: web.Request, body: bytes) -> Event | Answer:
+        """The event to record, or what is answered at once."""
         try:
-            received = bot.inbound.receive(RawRequest(headers, body), now=time.time())
+            received = self._bot.inbound.receive(RawRequest(request.headers, body), now=time.time())
         except RequestRejectedError as error:
-            _log_refusal(bot, error.reason, request)
+            self._log_refusal(request, error.reason)
             return error.reason, web.json_response({"error": error.reason}, status=error.status)
         except Exception as error:  # a room's bug must not become a 500 that a stranger can cause
             logger.error("webhook.bug", extra={"metadata": {"error": type(error).__name__}})
             return "bug", web.json_response({"error": "unreadable"}, status=400)
-        return await self._act(bot, received)
-
-    async def _act(
-        self, bot: IngressBot, received: Event | Challenge | Ignored
-    ) -> tuple[str, web.Response]:
         if isinstance(received, Challenge):
             return "challenge", web.json_response(dict(received.body))
         if isinstance(received, Ignored):
             return received.reason, _nothing()
-        with bind_trace(received.trace_id):
-            outcome = await self._accept(bot, received)
-            metadata: dict[str, Any] = {
-                "platform": bot.platform,
-                "bot": bot.name,
-                "outcome": outcome,
-            }
-            if self._log_content:
-                metadata["text"] = received.text
-            log(logger, logging.INFO, "event.received", **metadata)
-        return outcome, _acknowledge(bot, outcome, received.trace_id)
+        return received
 
-    async def _accept(self, bot: IngressBot, event: Event) -> str:
+    async def _accept(self, request: web.Request, event: Event) -> Answer:
+        outcome: str
         if self._memory.is_full:
-            return "redis_full"
-        try:
-            return await self._inbox.accept(bot, event)
-        except StateUnavailableError as error:
-            metadata = {"platform": bot.platform, "bot": bot.name, "error": str(error)}
-            logger.error("event.not_recorded", extra={"metadata": metadata})
-            return "unavailable"
+            outcome = "redis_full"
+        else:
+            try:
+                outcome = await self._inbox.accept(self._bot, event)
+            except StateUnavailableError as error:
+                self._log_outage(event, error)
+                outcome = "unavailable"
+        self._log_received(event, outcome)
+        status = STATUS.get(outcome, 503)
+        if status == 200:
+            return outcome, acknowledge(request, event.trace_id)
+        return outcome, self._refuse(status, outcome, event.trace_id)
+
+    def _refuse(self, status: int, outcome: str, trace_id: str) -> web.Response:
+        headers = {"X-Trace-Id": trace_id}
+        if self._bot.settings.busy_reply and (busy := self._bot.inbound.busy_answer()) is not None:
+            return web.json_response(dict(busy), headers=headers)
+        headers["Retry-After"] = RETRY_AFTER_S[status]
+        return web.json_response({"error": outcome}, status=status, headers=headers)
+
+    def _log_received(self, event: Event, outcome: str) -> None:
+        if self._log_content:
+            facts = {**self._names, "outcome": outcome, "text": event.text}
+            with bind_trace(event.trace_id):
+                logger.info("event.received", extra={"metadata": facts})
+            return
+        line = self._lines.get(outcome)
+        if line is None:
+            line = Line(logger, logging.INFO, "event.received", **self._names, outcome=outcome)
+            self._lines[outcome] = line
+        line.log(event.trace_id)
+
+    def _log_outage(self, event: Event, error: StateUnavailableError) -> None:
+        facts = {**self._names, "error": str(error)}
+        with bind_trace(event.trace_id):
+            logger.error("event.not_recorded", extra={"metadata": facts})
+
+    def _log_refusal(self, request: web.Request, reason: str) -> None:
+        facts = {**self._names, "reason": reason, "address": request.remote}
+        logger.warning("request.refused", extra={"metadata": facts})
 
 
 async def _read_body(request: web.Request) -> bytes:
-    if request.content.is_eof():  # it came with the headers, as almost always
-        return await request.read()
+    content = request.content
+    if content.is_eof() and content.total_bytes <= request.client_max_size:
+        return content.read_nowait()  # it came with the headers, as almost always
     return await within(BODY_TIMEOUT_S, request.read())
 
 
-def _acknowledge(bot: IngressBot, outcome: str, trace_id: str) -> web.Response:
-    status = STATUS.get(outcome, 503)  # type: ignore[call-overload]
-    headers = {"X-Trace-Id": trace_id}
-    if status == 200:
-        return _nothing(headers)
-    if bot.settings.busy_reply and (busy := bot.inbound.busy_answer()) is not None:
-        return web.json_response(dict(busy), headers=headers)
-    headers["Retry-After"] = RETRY_AFTER_S[status]
-    return web.json_response({"error": outcome}, status=status, headers=headers)
-
-
-def _nothing(headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.Response(body=b"{}", headers=headers, content_type="application/json")
+def _nothing() -> web.Response:
+    return web.Response(body=b"{}", content_type="application/json")
 
 
 def _closing(status: int, error: str) -> web.Response:
     response = web.json_response({"error": error}, status=status)
     response.force_close()
     return response
-
-
-def _log_refusal(bot: IngressBot, reason: str, request: web.Request) -> None:
-    metadata = {
-        "platform": bot.platform,
-        "bot": bot.name,
-        "reason": reason,
-        "address": request.remote,
-    }
-    logger.warning("request.refused", extra={"metadata": metadata})

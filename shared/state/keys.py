@@ -84,10 +84,9 @@ class BotKeys:
     def event(self, trace_id: str) -> str:
         return f"{self.prefix}:event:{trace_id}"
 
-    @property
-    def seen(self) -> str:
-        """The beginning; `accept.lua` puts the number of the day behind it."""
-        return f"{self.prefix}:seen:"
+    def seen(self, day: int) -> str:
+        """day: of Unix time."""
+        return f"{self.prefix}:seen:{day}"
 
     def conversation(self, conversation_id: str) -> str:
         plain = _PLAIN_CONVERSATION.fullmatch(conversation_id) is not None

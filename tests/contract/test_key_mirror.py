@@ -34,7 +34,8 @@ CONVERSATIONS = [
 
 DERIVED = """
 return { state_of(ARGV[1]), conversation_of(ARGV[1]), bot_of(ARGV[1]),
-  event_of(ARGV[1], ARGV[2]), queue_of(ARGV[1]) }
+  event_of(ARGV[1], ARGV[2]), queue_of(ARGV[1]), counts_of(bot_of(ARGV[1])),
+  seen_of(bot_of(ARGV[1]), 20000) }
 """
 
 
@@ -57,6 +58,8 @@ def test_scripts_and_python_derive_the_same_keys(
             names.bot.prefix,
             names.bot.event("trace1"),
             queue,
+            names.bot.counts,
+            names.bot.seen(20000),
         ]
         assert names.bot == bot
         assert names.outbox == outbox

@@ -33,8 +33,7 @@ class Bench:
         names = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
         args: list[Any] = [*TEMPLATES, "ingress", qps, keys.QPS_PREFIX, bot, conv]
         for event in events:
-            names += [BOT.event(event.trace_id), BOT.seen]
-            names += [BOT.inbox(event.conversation_id), BOT.counts]
+            names.append(BOT.inbox(event.conversation_id))
             args += [event.trace_id, seen_id(event), event.to_wire(str)]
         return self.client.register_script(script("accept"))(keys=names, args=args)
 

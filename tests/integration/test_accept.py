@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+from ingress.inbox import MAX_BATCH_EVENTS
 from shared.state import keys
+from shared.state.keys import LaneKeys
 from tests.integration.lanes import BOT, Bench, event, inbox
 
 
@@ -130,3 +132,49 @@ def test_the_tasks_of_both_stages_have_names_of_their_own(bench: Bench) -> None:
 
     assert process["headers"]["id"] == f"{first.trace_id}.process.1"
     assert push["headers"]["id"] == f"{first.trace_id}.push.1"
+
+
+def test_one_call_wakes_its_lanes_in_order_with_numbers_of_their_own(bench: Bench) -> None:
+    bench.accept(event("before"))
+    events = [event(f"oc_{n}") for n in range(5)]
+
+    assert bench.accept(*events, events[0], event("oc_0")) == ["accepted"] * 5 + [
+        "duplicate",
+        "accepted",
+    ]
+
+    waiting = bench.client.lrange("process", 0, -1)[::-1][1:]
+    hints = [json.loads(json.loads(message)["body"])[0] for message in waiting]
+    assert hints == [[inbox(e), str(n), e.trace_id] for n, e in enumerate(events, start=2)]
+    for number, e in enumerate(events, start=2):
+        state = bench.client.hgetall(LaneKeys(inbox(e)).state)
+        assert state == {"hint": str(number), "hints": "0"}
+        assert bench.client.zscore(keys.DUE, inbox(e)) is not None
+    assert bench.client.hget(keys.HINTS, "process:issued") == "6"
+    assert bench.counts() == {"accepted": 7, "duplicate": 1}
+
+
+def test_a_largest_batch_is_one_call(bench: Bench) -> None:
+    events = [event(f"oc_{n}") for n in range(MAX_BATCH_EVENTS)]
+
+    assert bench.accept(*events) == ["accepted"] * MAX_BATCH_EVENTS
+    assert bench.accept(*events) == ["duplicate"] * MAX_BATCH_EVENTS
+    assert bench.hints("process") == MAX_BATCH_EVENTS
+
+
+def test_the_qps_counter_counts_over_calls_and_goes_away(bench: Bench) -> None:
+    outcomes = [bench.accept(event(), event(), qps=1_000) for _ in range(3)]
+
+    assert outcomes == [["accepted"] * 2] * 3
+    counters = bench.client.keys(f"{keys.QPS_PREFIX}*")
+    assert sum(int(bench.client.get(name)) for name in counters) == 6
+    assert all(0 < bench.client.ttl(name) <= 2 for name in counters)
+
+
+def test_what_is_remembered_of_a_day_ends_with_the_third(bench: Bench) -> None:
+    for _ in range(2):
+        bench.accept(event(), event())
+
+    (name,) = bench.client.keys("*:seen:*")
+    assert bench.client.scard(name) == 4
+    assert 2 * 86400 < bench.client.ttl(name) <= 3 * 86400

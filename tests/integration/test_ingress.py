@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -15,14 +16,17 @@ from typing import Any
 import pytest
 import redis
 
+from shared.config import load_settings
 from shared.messages import digest
 from shared.state import keys
 from shared.state.keys import BotKeys
 from tests.integration.gateway import (
     CREDENTIALS,
+    HERE,
     Gateway,
     build,
     encrypt,
+    environ_for,
     plain_body,
     running,
     settings_for,
@@ -492,3 +496,47 @@ async def test_odd_ids_and_texts_are_recorded_as_they_are(
     event = json.loads(redis_client.hget(events_in(redis_client)[0], "event"))
     assert event["conversation_id"] == odd
     assert event["text"] == '$TRACE$ \\ " \x00 👋'
+
+
+async def test_a_caller_that_hangs_up_gets_the_same_answer_as_one_that_stays(
+    gateway: Gateway,
+) -> None:
+    staying = await gateway.post(build("feishu", "one"))
+    path, headers, body = build("feishu", "two")
+    leaving = await gateway.post((path, {**headers, "Connection": "close"}, body))
+
+    for answer in (staying, leaving):
+        assert answer.status == 200
+        assert answer.body == b"{}"
+        assert len(answer.headers["X-Trace-Id"]) == 24
+    assert set(leaving.headers) - set(staying.headers) == {"Connection"}
+    assert set(staying.headers) <= set(leaving.headers)
+    assert staying.headers["Content-Type"] == leaving.headers["Content-Type"]
+
+
+async def test_an_old_client_is_answered_in_its_own_version(gateway: Gateway) -> None:
+    path, headers, body = build("feishu")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    head = f"POST {path} HTTP/1.0\r\nHost: x\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+
+    answer = await reader.read()  # to the end: the connection is closed
+
+    writer.close()
+    assert answer.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\n{}")
+
+
+async def test_message_text_is_logged_only_when_asked_for(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ingress")
+    asked = load_settings({**environ_for(redis_server.url), "LOG_CONTENT": "true"}, cwd=HERE)
+    for settings in (settings_for(redis_server.url), asked):
+        async with running(settings) as gateway:
+            await gateway.post(build("feishu", "a word"))
+
+    silent, open_ = [r.metadata for r in caplog.records if r.msg == "event.received"]
+    assert silent == {"platform": "feishu", "bot": "default", "outcome": "accepted"}
+    assert open_ == {**silent, "text": "a word"}

@@ -52,8 +52,7 @@ class Stack:
         event = bot.inbound.receive(raw, now=time.time())
         assert isinstance(event, Event)
         names = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
-        names += [bot.keys.event(event.trace_id), bot.keys.seen]
-        names += [bot.keys.inbox(event.conversation_id), bot.keys.counts]
+        names.append(bot.keys.inbox(event.conversation_id))
         limits = [*TEMPLATES, "ingress", 0, keys.QPS_PREFIX, 10_000, 200]
         given = [event.trace_id, "", bot.wire(event)]
         assert self._accept(keys=names, args=[*limits, *given]) == ["accepted"]

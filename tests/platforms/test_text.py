@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from shared.errors import MalformedError
 from shared.platforms.text import (
     id_in,
+    load_json,
     ms_in,
     read_object,
     sendable,
@@ -17,6 +22,12 @@ from shared.platforms.text import (
     string_in,
     vendor_detail,
     wait_s_in,
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
 )
 
 
@@ -96,3 +107,26 @@ def test_the_first_usable_wait_counts() -> None:
     headers = {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT", "x-reset": "12"}
     assert wait_s_in(headers, "retry-after", "x-reset", default_s=1.0) == 12.0
     assert wait_s_in({}, "retry-after", default_s=2.5) == 2.5
+
+
+@given(text=st.one_of(JSON.map(json.dumps), JSON.map(partial(json.dumps, indent=1)), st.text()))
+@example("{} ")
+@example("{}}")
+@example('{"a": NaN, "b": 1e999, "c": "\\ud800"}')
+@example('{"a": ' * 5)
+@example("{" + "[" * 100_000)
+@example("\ufeff{}")
+def test_json_is_read_as_the_library_reads_it(text: str) -> None:
+    assert read_or_error(load_json, text) == read_or_error(json.loads, text)
+
+
+def read_or_error(read: Callable[[str], Any], text: str) -> str:
+    try:
+        return repr(read(text))
+    except (ValueError, RecursionError) as error:
+        return type(error).__name__
+
+
+@given(text=st.text(st.characters()))
+def test_lone_surrogates_alone_are_replaced(text: str) -> None:
+    assert string_in(text) == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -107,6 +107,30 @@ def test_a_trace_ends_with_its_block_and_stays_in_its_thread(lines):
     assert [line["trace_id"] for line in lines()] == ["inner", "", "outer"]
 
 
+def test_a_prepared_line_is_the_same_line(lines):
+    lines()
+    line = logs.Line(logger, logging.WARNING, "x.seen", bot="群", token="t0p", url="http://h/?s=1")
+    line.log("t1")
+    line.log("t2")
+    with logs.bind_trace("t1"):
+        logs.log(logger, logging.WARNING, "x.seen", bot="群", token="t0p", url="http://h/?s=1")
+
+    first, second, usual = lines()
+
+    assert list(first) == list(usual)
+    assert {**first, "timestamp": ""} == {**usual, "timestamp": ""}
+    assert second["trace_id"] == "t2"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["timestamp"])
+    assert first["metadata"] == {"bot": "群", "token": "***", "url": "http://h/"}
+
+
+def test_a_prepared_line_below_the_level_shows_nothing(lines):
+    lines()
+    logs.Line(logger, logging.DEBUG, "x.seen").log("t1")
+
+    assert lines() == []
+
+
 def test_lines_below_the_level_cost_nothing_and_show_nothing(lines):
     lines()
     logs.log(logger, logging.DEBUG, "x.seen")

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.messages import MAX_TEXT_BYTES, Event, Reply, cap_text, digest
+from shared.messages import (
+    MAX_TEXT_BYTES,
+    WIRE_VERSION,
+    Event,
+    Reply,
+    cap_text,
+    digest,
+    dump_json,
+)
 
 ANY_TEXT = st.text(st.characters(), max_size=60)  # lone surrogates included
 
 
-def make(**fields: str) -> Event:
+ADDRESSES = st.dictionaries(st.text(max_size=5), ANY_TEXT, max_size=3)
+
+
+def make(**more: Any) -> Event:
     base = {"platform": "feishu", "app_id": "a", "message_id": "m", "event_id": "e"}
-    return Event(**{**base, "conversation_id": "c", "text": "t", **fields})  # type: ignore[arg-type]
+    return Event(**{**base, "conversation_id": "c", "text": "t", **more})  # type: ignore[arg-type]
 
 
 @given(text=st.text(max_size=200), name=st.text(max_size=20))
@@ -30,6 +43,16 @@ def test_an_event_comes_back_as_it_went(text: str, name: str) -> None:
 @given(text=ANY_TEXT, name=ANY_TEXT)
 def test_any_text_can_be_written_to_redis(text: str, name: str) -> None:
     make(text=text, sender_name=name, conversation_id=name).to_wire(str).encode()
+
+
+@given(text=ANY_TEXT, name=ANY_TEXT, group=st.booleans(), address=ADDRESSES)
+def test_the_wire_form_is_what_the_general_encoder_writes(
+    text: str, name: str, group: bool, address: dict[str, str]
+) -> None:
+    event = make(text=text, sender_id=name, is_group=group, reply_address=address, created_ms=7)
+    values = {f.name: getattr(event, f.name) for f in fields(Event) if f.init}
+
+    assert event.to_wire(str) == dump_json({"v": WIRE_VERSION, **values})
 
 
 def test_fields_of_a_later_release_are_left_aside() -> None:

@@ -15,18 +15,28 @@ from cryptography.hazmat.primitives.padding import PKCS7
 _BLOCK_BYTES = 16
 
 
-def decrypt(encrypted: str, encrypt_key: str) -> str:
-    """The text in `encrypted`.
+class FeishuCipher:
+    """Opens what was encrypted with one Encrypt Key; not for several threads at once.
 
-    Raises:
-        ValueError: not base64, a wrong length, wrong padding (mostly: another key), not UTF-8.
+    One AES context serves every call: under CBC a block depends on its ciphertext and the one
+    before, so the IV goes in as if it were a block, and what comes out for it is dropped. A context
+    made for each call takes 20 µs more.
     """
-    raw = base64.b64decode(encrypted, validate=True)
-    iv, blocks = raw[:_BLOCK_BYTES], raw[_BLOCK_BYTES:]
-    if not blocks or len(blocks) % _BLOCK_BYTES:
-        raise ValueError("the ciphertext is not an IV and whole blocks")
-    cipher = Cipher(algorithms.AES(hashlib.sha256(encrypt_key.encode()).digest()), modes.CBC(iv))
-    decryptor = cipher.decryptor()
-    unpadder = PKCS7(_BLOCK_BYTES * 8).unpadder()
-    padded = decryptor.update(blocks) + decryptor.finalize()
-    return (unpadder.update(padded) + unpadder.finalize()).decode("utf-8")
+
+    def __init__(self, encrypt_key: str) -> None:
+        key = hashlib.sha256(encrypt_key.encode()).digest()
+        self._aes = Cipher(algorithms.AES(key), modes.CBC(bytes(_BLOCK_BYTES))).decryptor()
+        self._padding = PKCS7(_BLOCK_BYTES * 8)
+
+    def decrypt(self, encrypted: str) -> str:
+        """The text in `encrypted`.
+
+        Raises:
+            ValueError: not base64, a wrong length, wrong padding (mostly: another key), not UTF-8.
+        """
+        raw = base64.b64decode(encrypted, validate=True)
+        if len(raw) < 2 * _BLOCK_BYTES or len(raw) % _BLOCK_BYTES:
+            raise ValueError("the ciphertext is not an IV and whole blocks")
+        padded = self._aes.update(raw)[_BLOCK_BYTES:]
+        unpadder = self._padding.unpadder()
+        return (unpadder.update(padded) + unpadder.finalize()).decode("utf-8")

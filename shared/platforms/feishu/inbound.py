@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 from shared.errors import AuthError, MalformedError
 from shared.http_values import RawRequest
 from shared.messages import Challenge, Event, Ignored
-from shared.platforms.feishu.cipher import decrypt
+from shared.platforms.feishu.cipher import FeishuCipher
 from shared.platforms.feishu.message import read_message
 from shared.platforms.feishu.settings import FeishuSettings
 from shared.platforms.settings import reveal
 from shared.platforms.signing import is_fresh, matches_any, read_timestamp_ms
-from shared.platforms.text import id_in, object_in, read_object, string_in
+from shared.platforms.text import id_in, object_in, parse_object, read_object, string_in
 
 #: Nobody documents whether the last repeat, 7 h 5 min 15 s after the first call, is signed anew.
 WINDOW_S = 8 * 3600
@@ -58,10 +58,11 @@ class FeishuInbound:
 
     def __init__(self, settings: FeishuSettings) -> None:
         self._app_id = settings.app_id
-        self._keys = reveal(settings.encrypt_key)
+        keys = reveal(settings.encrypt_key)
+        self._ciphers = tuple(FeishuCipher(key) for key in keys)
         self._tokens = reveal(settings.verification_token)
         self._is_guide = settings.signature_scheme == "guide"
-        self._signing_keys = self._keys or (self._tokens if self._is_guide else ())
+        self._signing_keys = keys or (self._tokens if self._is_guide else ())
         self._spelling_noted = False
 
     def receive(self, request: RawRequest, *, now: float) -> Event | Challenge | Ignored:
@@ -85,10 +86,10 @@ class FeishuInbound:
 
         The platform's page exempts address checks from signing, so one may come unsigned.
         """
-        headers = request.headers
-        presented = headers.get("x-lark-signature", "")
         if not self._signing_keys:
             return True
+        headers = request.headers
+        presented = headers.get("x-lark-signature", "")
         if not presented:
             return False
         timestamp = headers.get("x-lark-request-timestamp", "")
@@ -114,12 +115,12 @@ class FeishuInbound:
         wrong padding from wrong JSON would let anyone decrypt a recorded body byte by byte.
         """
         encrypted = outer.get("encrypt")
-        if self._keys and not isinstance(encrypted, str):
+        if self._ciphers and not isinstance(encrypted, str):
             raise AuthError("not_encrypted")
         try:
             envelope = outer
-            if self._keys or "encrypt" in outer:
-                envelope = read_object(self._decrypt(encrypted).encode())
+            if self._ciphers or "encrypt" in outer:
+                envelope = parse_object(self._decrypt(encrypted))
             self._check_token(envelope)
         except (AuthError, MalformedError) as error:
             if is_signed:
@@ -128,18 +129,18 @@ class FeishuInbound:
         return envelope
 
     def _decrypt(self, encrypted: Any) -> str:
-        for key in self._keys:
+        for cipher in self._ciphers:
             try:
-                return decrypt(encrypted, key)
+                return cipher.decrypt(encrypted)
             except ValueError:
                 continue
         raise AuthError("decrypt")
 
     def _check_token(self, envelope: dict[str, Any]) -> None:
         """v2 carries the token in its header, v1 and the address check at the top."""
-        token = envelope.get("token", object_in(envelope.get("header")).get("token"))
         if not self._tokens:
             return
+        token = envelope.get("token", object_in(envelope.get("header")).get("token"))
         if not isinstance(token, str) or not matches_any(token, self._tokens):
             raise AuthError("verification_token")
 

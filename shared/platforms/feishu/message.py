@@ -5,12 +5,11 @@ https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/ev
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from shared.messages import Event, Ignored
-from shared.platforms.text import id_in, ms_in, object_in, string_in
+from shared.platforms.text import id_in, load_json, ms_in, object_in, string_in
 
 #: A placeholder and the space that follows it. ASCII on purpose: Chinese may follow at once.
 _PLACEHOLDER = re.compile(r"(@_[0-9A-Za-z_]+)( ?)")
@@ -71,14 +70,17 @@ def _is_mentioned(mentions: list[dict[str, Any]]) -> bool:
 def _text(message: dict[str, Any], mentions: list[dict[str, Any]]) -> str | None:
     """A text message's words, its mentions written out; None where there is no text to read."""
     try:
-        content = json.loads(string_in(message.get("content")))
+        content = load_json(string_in(message.get("content")))
     except (ValueError, RecursionError):
         return None
     text = object_in(content).get("text")
     if not isinstance(text, str):
         return None
+    text = string_in(text)
+    if "@_" not in text:
+        return text.strip()
     names = {"@_all": "@all"} | {string_in(m.get("key")): _shown(m) for m in mentions}
-    return _PLACEHOLDER.sub(lambda found: _written_out(found, names), string_in(text)).strip()
+    return _PLACEHOLDER.sub(lambda found: _written_out(found, names), text).strip()
 
 
 def _shown(mention: dict[str, Any]) -> str:

@@ -32,18 +32,54 @@ end
 
 local function active(now) redis.call('HSET', ACTIVE, CALLER:match('^[^/]*'), text_of(now)) end
 
+-- A template cut at its "$": every second piece is a mark. Joining the pieces for each lane is
+-- cheaper than searching the whole template again.
+local function pieces_of(template)
+  local pieces, at = {}, 1
+  while true do
+    local mark = template:find('$', at, true)
+    pieces[#pieces + 1] = template:sub(at, (mark or 0) - 1)
+    if not mark then return pieces end
+    at = mark + 1
+  end
+end
+
+-- The Celery message that says "look at this lane", for its head.
+local PIECES = {}
+local function message_of(lane, queue, head, seq)
+  PIECES[queue] = PIECES[queue] or pieces_of(TEMPLATE[queue])
+  local trace = head:gsub('^!', '')
+  local id = trace .. '.' .. queue .. '.' .. seq
+  local marks = { LANE = lane, SEQ = seq, TRACE = trace, ID = id, TAG = id }
+  local message = {}
+  for i, piece in ipairs(PIECES[queue]) do message[i] = i % 2 == 0 and marks[piece] or piece end
+  return table.concat(message)
+end
+
+local function grace_ms(repeats) return math.min(HINT_GRACE_MS * 2 ^ repeats, HINT_GRACE_MAX_MS) end
+
 -- Put one Celery message for the lane on its stage's queue.
 local function hint(lane, now, repeats)
   local queue = queue_of(lane)
-  local head = redis.call('LINDEX', lane, 0)
-  local trace = head:gsub('^!', '')
   local seq = redis.call('HINCRBY', HINTS, queue .. ':issued', 1)
-  local id = trace .. '.' .. queue .. '.' .. seq
-  local marks = { LANE = lane, SEQ = seq, TRACE = trace, ID = id, TAG = id }
-  redis.call('LPUSH', queue, (TEMPLATE[queue]:gsub('%$(%u+)%$', marks)))
+  redis.call('LPUSH', queue, message_of(lane, queue, redis.call('LINDEX', lane, 0), seq))
   redis.call('HSET', state_of(lane), 'hint', seq, 'hints', repeats)
-  local grace = math.min(HINT_GRACE_MS * 2 ^ repeats, HINT_GRACE_MAX_MS)
-  redis.call('ZADD', DUE, text_of(now + grace), lane)
+  redis.call('ZADD', DUE, text_of(now + grace_ms(repeats)), lane)
+end
+
+-- The same for many resting lanes of one stage that just got their head: { { lane, head }, … }.
+local function hint_all(queue, woken, now)
+  if #woken == 0 then return end
+  local seq = redis.call('HINCRBY', HINTS, queue .. ':issued', #woken) - #woken
+  local messages, dues, due = {}, {}, text_of(now + grace_ms(0))
+  for i, one in ipairs(woken) do
+    local lane, head = one[1], one[2]
+    messages[i] = message_of(lane, queue, head, seq + i)
+    redis.call('HSET', state_of(lane), 'hint', seq + i, 'hints', 0)
+    dues[2 * i - 1], dues[2 * i] = due, lane
+  end
+  redis.call('LPUSH', queue, unpack(messages))
+  redis.call('ZADD', DUE, unpack(dues))
 end
 
 -- A suspect's turn ends: the next one may go.

@@ -2,76 +2,95 @@
 -- Record events and wake their lanes; the one call behind HTTP 200.
 --@include _keys
 --@include _lane
--- KEYS after the five of _lane, per event: event, beginning of seen, inbox lane, counts
+-- KEYS after the five of _lane, per event: inbox lane
 -- ARGV after the three of _lane:
 --   4 QPS limit (0: none)  5 key prefix of the QPS counter
 --   6 unfinished events a bot may have  7 unfinished events a conversation may have
 --   then per event: trace id, digest of the event id ('' if it is the message id), wire form
 -- Returns per event: 'accepted', 'duplicate', 'rate_limited', 'queue_full' or 'conversation_full'.
 -- No allow-oom: a full Redis refuses before anything is written.
-local QPS, QPS_PREFIX = tonumber(ARGV[4]), ARGV[5]
+-- What many events share is asked once and written once, at the end: counts, the QPS counter, hints.
+local QPS = tonumber(ARGV[4])
 local BOT_CAPACITY, CONVERSATION_CAPACITY = tonumber(ARGV[6]), tonumber(ARGV[7])
 local DAY_MS = 86400000
 local now = now_ms()
-local second = QPS_PREFIX .. math.floor(now / 1000)
+local accepted_at = text_of(now)
 local today = math.floor(now / DAY_MS)
-local unfinished_by_bot = {}
+local second = ARGV[5] .. math.floor(now / 1000)
+local qps_left = QPS > 0 and QPS - tonumber(redis.call('GET', second) or 0) or math.huge
+local qps_used = 0
+local bots, woken = {}, {}
 
 local function unfinished(counts)
-  if not unfinished_by_bot[counts] then
-    local f = redis.call('HMGET', counts, 'accepted', 'answered', 'rejected', 'cancelled', 'dead', 'dropped')
-    local n = tonumber(f[1]) or 0
-    for i = 2, 6 do n = n - (tonumber(f[i]) or 0) end
-    unfinished_by_bot[counts] = n
+  local f = redis.call('HMGET', counts, 'accepted', 'answered', 'rejected', 'cancelled', 'dead', 'dropped')
+  local n = tonumber(f[1]) or 0
+  for i = 2, 6 do n = n - (tonumber(f[i]) or 0) end
+  return n
+end
+
+-- What this call needs to know of a bot, asked once; tally: outcomes by name.
+local function bot_at(lane)
+  local name = bot_of(lane)
+  local bot = bots[name]
+  if not bot then
+    local counts, seen = counts_of(name), seen_of(name, today)
+    bot = { name = name, counts = counts, left = BOT_CAPACITY - unfinished(counts), tally = {},
+      seen = seen, seen_before = seen_of(name, today - 1),
+      is_first_today = redis.call('EXISTS', seen) == 0 }
+    bots[name] = bot
   end
-  return unfinished_by_bot[counts]
+  return bot
 end
 
 -- Event ids are remembered by the day, today's and yesterday's: a set costs a fifth of a key each.
-local function is_seen(seen, id)
-  return id ~= '' and (redis.call('SISMEMBER', seen .. today, id) == 1
-    or redis.call('SISMEMBER', seen .. today - 1, id) == 1)
+local function is_seen(bot, id)
+  return id ~= '' and (redis.call('SISMEMBER', bot.seen, id) == 1
+    or redis.call('SISMEMBER', bot.seen_before, id) == 1)
 end
 
-local function remember(seen, id)
-  if id == '' or redis.call('SADD', seen .. today, id) == 0 then return end
-  if redis.call('SCARD', seen .. today) > 1 then return end
-  redis.call('UNLINK', seen .. today - 2)  -- freed in the background; expiry would block
-  redis.call('EXPIRE', seen .. today, 3 * 86400)
+local function remember(bot, id)
+  if id == '' then return end
+  redis.call('SADD', bot.seen, id)
+  if not bot.is_first_today then return end
+  bot.is_first_today = false
+  redis.call('UNLINK', seen_of(bot.name, today - 2))  -- freed in the background; expiry would block
+  redis.call('EXPIRE', bot.seen, 3 * 86400)
 end
 
-local function refusal(event, seen, event_id, lane, counts)
-  if redis.call('EXISTS', event) == 1 or is_seen(seen, event_id) then return 'duplicate' end
-  if QPS > 0 and tonumber(redis.call('GET', second) or 0) >= QPS then return 'rate_limited' end
-  if unfinished(counts) >= BOT_CAPACITY then return 'queue_full' end
+local function refusal(event, bot, event_id, lane)
+  if redis.call('EXISTS', event) == 1 or is_seen(bot, event_id) then return 'duplicate' end
+  if qps_left <= qps_used then return 'rate_limited' end
+  if bot.left <= 0 then return 'queue_full' end
   local outbox = conversation_of(lane) .. ':outbox'
   if redis.call('LLEN', lane) + redis.call('LLEN', outbox) >= CONVERSATION_CAPACITY then
     return 'conversation_full'
   end
 end
 
-local function accept(event, seen, lane, counts, id, event_id, wire)
-  local why = refusal(event, seen, event_id, lane, counts)
-  if why then
-    redis.call('HINCRBY', counts, why, 1)
-    return why
-  end
-  if QPS > 0 then
-    redis.call('INCR', second)
-    redis.call('EXPIRE', second, 2)
-  end
-  redis.call('HSET', event, 'event', wire, 'accepted', text_of(now), 'lane', lane)
-  remember(seen, event_id)
-  redis.call('HINCRBY', counts, 'accepted', 1)
-  unfinished_by_bot[counts] = unfinished_by_bot[counts] + 1
-  enqueue(lane, id, now)
+local function accept(lane, bot, id, event_id, wire)
+  local event = event_of(lane, id)
+  local why = refusal(event, bot, event_id, lane)
+  if why then return why end
+  redis.call('HSET', event, 'event', wire, 'accepted', accepted_at, 'lane', lane)
+  remember(bot, event_id)
+  if redis.call('RPUSH', lane, id) == 1 then woken[#woken + 1] = { lane, id } end
+  qps_used, bot.left = qps_used + 1, bot.left - 1
   return 'accepted'
 end
 
 local answers = {}
-for i = 0, (#KEYS - 5) / 4 - 1 do
-  local k, a = 5 + i * 4, 7 + i * 3
-  answers[i + 1] = accept(KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4],
-    ARGV[a + 1], ARGV[a + 2], ARGV[a + 3])
+for i = 1, #KEYS - 5 do
+  local lane, a = KEYS[5 + i], 5 + 3 * i
+  local bot = bot_at(lane)
+  local outcome = accept(lane, bot, ARGV[a], ARGV[a + 1], ARGV[a + 2])
+  bot.tally[outcome] = (bot.tally[outcome] or 0) + 1
+  answers[i] = outcome
 end
+for _, bot in pairs(bots) do
+  for outcome, n in pairs(bot.tally) do redis.call('HINCRBY', bot.counts, outcome, n) end
+end
+if QPS > 0 and qps_used > 0 and redis.call('INCRBY', second, qps_used) == qps_used then
+  redis.call('EXPIRE', second, 2)
+end
+hint_all('process', woken, now)
 return answers
