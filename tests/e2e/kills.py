@@ -69,6 +69,7 @@ class Killer:
         self._pause_s = pause_s
         self._prepare = prepare
         self.kills: list[Kill] = []
+        self.hung: list[str] = []  #: told to stop, they had to be killed
 
     async def run(self, victims: list[str]) -> None:
         """Strike them all."""
@@ -93,7 +94,9 @@ class Killer:
         elif how == "child":
             os.kill(self._random.choice(children), signal.SIGKILL)
         elif how == "stop":
-            self._stack[name].stop()
+            if not self._stack[name].stop():
+                self.hung.append(name)
+                victim = name  # what it had is cut short, as by any kill
             self._stack[name].start()
         else:
             self._stack[name].kill()

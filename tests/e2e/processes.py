@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-END_TIMEOUT_S = 30
+END_TIMEOUT_S = 20
 TAIL_LINES = 30
 
 T = TypeVar("T")
@@ -87,12 +87,23 @@ class Process:
             self.send_signal(signal.SIGKILL)
             self._started[-1].wait(END_TIMEOUT_S)
 
-    def stop(self) -> None:
-        """SIGTERM, and wait for its end. It is not revived."""
+    def stop(self) -> bool:
+        """SIGTERM, and wait for its end; SIGKILL if there is none, as every supervisor does.
+
+        It is not revived. Returns whether it ended by itself.
+        """
         with self._lock:
             self._is_wanted = False
             self.send_signal(signal.SIGTERM)
-            self._started[-1].wait(END_TIMEOUT_S)
+            try:
+                self._started[-1].wait(END_TIMEOUT_S)
+                return True
+            except subprocess.TimeoutExpired:
+                self.send_signal(signal.SIGUSR1)  # Celery writes its stacks into its log
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._started[-1].wait(1)
+                self.kill()
+                return False
 
     def send_signal(self, number: signal.Signals) -> None:
         self._started[-1].send_signal(number)

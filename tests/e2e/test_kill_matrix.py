@@ -192,6 +192,8 @@ async def _endures(
     note("events", crowd.events)
     note("in_flight", min(kill.events for kill in killer.kills))
     note("refusals", crowd.refusals)
+    note("hung_stops", killer.hung)
+    assert cause != "stop" or not killer.hung, "a worker told to stop didn't"
     assert min(kill.events for kill in killer.kills) >= IN_FLIGHT
     assert min(kill.conversations for kill in killer.kills) >= CONVERSATIONS
     await _check(talk, setup, crowd, killer, before, note)
