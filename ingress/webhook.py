@@ -31,8 +31,8 @@ from shared.logs import Line, bind_trace
 from shared.messages import Challenge, Event, Ignored
 
 BODY_TIMEOUT_S = 5.0
-#: Requests being verified and recorded: two batches. In a burst the others wait their turn here,
-#: so that the event loop gets back to Redis's answers soon.
+#: Requests being verified and recorded. In a burst the others wait their turn here, so that the
+#: event loop gets back to Redis's answers soon.
 MAX_AT_ONCE = 512
 RETRY_AFTER_S = {429: "1", 503: "2"}
 STATUS: Mapping[str, int] = {

@@ -9,13 +9,15 @@ from pathlib import Path
 import uvloop
 
 from ingress.bots import build_bots
-from ingress.inbox import MAX_BATCH_EVENTS, Inbox, Limits
+from ingress.inbox import Inbox, Limits
 from ingress.redis_client import connect
 from shared.config import load_settings
 from shared.envelope import hint_templates
 from shared.messages import Event
 from tests.bench.world import TEXT
 from tests.simulator.events import new_message_id
+
+AT_ONCE = 512
 
 
 def fill(environment: Mapping[str, str], directory: Path, conversations: Sequence[str]) -> None:
@@ -31,8 +33,8 @@ async def _fill(
     client = connect(settings)
     inbox = Inbox(client, hint_templates(), Limits(qps=0, queue_capacity=len(conversations) * 2))
     try:
-        for start in range(0, len(conversations), MAX_BATCH_EVENTS):
-            batch = conversations[start : start + MAX_BATCH_EVENTS]
+        for start in range(0, len(conversations), AT_ONCE):
+            batch = conversations[start : start + AT_ONCE]
             events = [_event(bot.keys.app_id, name) for name in batch]
             outcomes = await asyncio.gather(*(inbox.accept(bot, event) for event in events))
             if set(outcomes) != {"accepted"}:

@@ -15,7 +15,7 @@ import redis
 import redis.asyncio
 
 from ingress.bots import IngressBot, build_bots
-from ingress.inbox import Inbox, Limits
+from ingress.inbox import MAX_BATCH_EVENTS, Inbox, Limits
 from ingress.memory import MemoryWatch
 from ingress.redis_client import connect
 from shared.envelope import hint_templates
@@ -79,14 +79,15 @@ async def desk(redis_server: RedisServer, redis_client: redis.Redis) -> AsyncIte
 
 
 async def test_events_that_wait_at_the_same_moment_share_one_call(desk: Desk) -> None:
-    assert await desk.accept(*range(1, 101)) == ["accepted"] * 100
+    events = range(1, MAX_BATCH_EVENTS + 1)
+    assert await desk.accept(*events) == ["accepted"] * len(events)
 
     assert desk.calls() == 1
 
 
 async def test_a_batch_costs_one_round_trip(desk: Desk) -> None:
     with desk.look.monitor() as monitor:
-        await desk.accept(*range(1, 51))
+        await desk.accept(*range(1, MAX_BATCH_EVENTS + 1))
         desk.look.echo("that was all")
         seen = itertools.takewhile(lambda c: "that was all" not in c["command"], monitor.listen())
         by_clients = [c["command"].split()[0] for c in seen if c["client_type"] != "lua"]
@@ -99,14 +100,15 @@ async def test_events_that_come_during_a_call_share_the_next_one(desk: Desk) -> 
     for _ in range(5):
         await asyncio.sleep(0)
 
-    answers = await desk.accept(*range(2, 50))
+    answers = await desk.accept(*range(2, MAX_BATCH_EVENTS))
 
-    assert (await first, *answers) == ("accepted",) * 49
+    assert (await first, *answers) == ("accepted",) * (MAX_BATCH_EVENTS - 1)
     assert desk.calls() == 2
 
 
-async def test_a_batch_has_at_most_256_events(desk: Desk) -> None:
-    assert await desk.accept(*range(1, 601)) == ["accepted"] * 600
+async def test_a_batch_has_a_bound(desk: Desk) -> None:
+    events = range(1, 2 * MAX_BATCH_EVENTS + 2)
+    assert await desk.accept(*events) == ["accepted"] * len(events)
 
     assert desk.calls() == 3
 
