@@ -69,6 +69,7 @@ class RedisServer:
                     return
                 except redis.RedisError:
                     time.sleep(0.02)
+        self.stop(signal.SIGKILL)
         raise AssertionError("redis-server did not answer")
 
     def send_signal(self, number: signal.Signals) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -130,19 +131,12 @@ class Watched:
         return crashed
 
     def __enter__(self) -> Watched:
-        for server in self.servers:
-            server.start()
-        one, two = self.servers
-        with two.client() as client:
-            client.replicaof("127.0.0.1", one.port)
-        for server in self.servers:
-            with server.client() as client:
-                client.config_set("masterauth", PASSWORD)
-                client.config_set("requirepass", PASSWORD)
-        self._start_sentinel(one)
-        with self.client(two) as client:
-            wait_until(lambda: client.info()["master_link_status"] == "up", "replication runs")
-        wait_until(self._is_replica_known, "the sentinel knows the replica")
+        with contextlib.ExitStack() as started:
+            started.callback(self._end_sentinel)
+            for server in self.servers:
+                started.enter_context(server)
+            self._replicate(*self.servers)
+            self._running = started.pop_all()
         return self
 
     def __exit__(
@@ -151,12 +145,25 @@ class Watched:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._running.close()
+
+    def _replicate(self, one: RedisServer, two: RedisServer) -> None:
+        with two.client() as client:
+            client.replicaof("127.0.0.1", one.port)
+        for server in (one, two):
+            with server.client() as client:
+                client.config_set("masterauth", PASSWORD)
+                client.config_set("requirepass", PASSWORD)
+        self._start_sentinel(one)
+        with self.client(two) as client:
+            wait_until(lambda: client.info()["master_link_status"] == "up", "replication runs")
+        wait_until(self._is_replica_known, "the sentinel knows the replica")
+
+    def _end_sentinel(self) -> None:
         self.sentinel.close()
         if self._sentinel:
             self._sentinel.kill()
             self._sentinel.wait(START_TIMEOUT_S)
-        for server in self.servers:
-            server.stop(signal.SIGKILL)
 
     def _more(self) -> dict[str, str]:
         return {"REDIS__MASTER_NAME": NAME, "REDIS__SENTINEL_PASSWORD": SENTINEL_PASSWORD}

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.simulator.events import Message, Request, build_request, new_message_
 from tests.simulator.ledger import Posted
 
 _REPORT_EVERY = 200  #: events told to the simulator in one call
+_REPORT_CHARACTERS = 100_000  #: of their texts; a body over 1 MiB is nothing that aiohttp likes
 _REPORT_AFTER_S = 0.5
 _REMEMBERED = 20_000  #: messages `redeliver` knows
 _ANSWER_TIMEOUT_S = 10.0
@@ -163,7 +165,7 @@ class SignedClient:
         """Tell the simulator what was sent since the last time."""
         async with self._telling:
             while self._untold and self._simulator_url:
-                batch = self._untold[:_REPORT_EVERY]
+                batch = _first_of(self._untold)
                 await self.control("events", {"events": [_fields(posted) for posted in batch]})
                 del self._untold[: len(batch)]
         self._told_at = time.monotonic()
@@ -235,6 +237,13 @@ def posted_from(message: Message, ack: Ack | None, at: float) -> Posted:
         ack_ms=ack.took_ms if ack else 0.0,
         at=at,
     )
+
+
+def _first_of(untold: list[Posted]) -> list[Posted]:
+    """What one call tells: at least one event."""
+    characters = accumulate(len(posted.text) for posted in untold[:_REPORT_EVERY])
+    fitting = sum(count <= _REPORT_CHARACTERS for count in characters)
+    return untold[: max(1, fitting)]
 
 
 def _fields(posted: Posted) -> dict[str, Any]:
