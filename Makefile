@@ -7,6 +7,9 @@ PYTHON_BIN := .venv/bin/python
 COMPOSE := docker compose $(if $(wildcard .env),--env-file .env) -f compose/compose.yaml
 ARGS ?=
 N ?= 20
+# How many stacks the kill cases run in at once: they wait for leases most of the time.
+e2e: STACKS ?= 3
+e2e-repeat: STACKS ?= 2
 
 .PHONY: help install up down status logs check test e2e bench e2e-repeat compose-up compose-down lock clean
 
@@ -37,11 +40,11 @@ check: install ## format, lint, strict types, architecture
 test: install ## run all tests (ARGS="tests/unit -k word" to choose)
 	@$(PYTHON_BIN) -m pytest $(ARGS)
 
-e2e: install ## run the tests with real processes, every kill case included
-	@$(PYTHON_BIN) -m pytest -m "e2e or kill or matrix" $(ARGS)
+e2e: install ## run the tests with real processes, every kill case included (STACKS=3 at once)
+	@$(PYTHON_BIN) -m pytest -m "e2e or kill or matrix" --dist loadgroup -n $(STACKS) $(ARGS)
 
 e2e-repeat: install ## run the kill cases again and again, N seeds; goes on where it stopped
-	@$(PYTHON_BIN) -m tests.e2e.repeat $(N) $(ARGS)
+	@$(PYTHON_BIN) -m tests.e2e.repeat $(N) --stacks $(STACKS) $(ARGS)
 
 bench: install ## measure rate, cost and growth (BASE=ref compares with that version, ARGS=--quick tries it out)
 	@$(PYTHON_BIN) -m tests.bench $(if $(BASE),--base '$(BASE)') $(ARGS)

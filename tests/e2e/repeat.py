@@ -33,19 +33,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("times", type=int, help="how many seeds")
     # A blow of every kind, one after the other, takes longer than the limit.
     parser.add_argument("-k", dest="chosen", default="not mixed", help="as pytest's -k")
+    parser.add_argument("--stacks", type=int, default=1, help="how many stacks run at once")
     options = parser.parse_args(arguments)
     for seed in range(1, options.times + 1):
         print(f"--- seed {seed} of {options.times}", flush=True)
-        status = _run(seed, options.chosen)
+        status = _run(seed, options.chosen, options.stacks)
         if status not in (0, 1, NO_TESTS_LEFT):
             return status
     return _summarize(options.times)
 
 
-def _run(seed: int, chosen: str) -> int:
+def _run(seed: int, chosen: str, stacks: int) -> int:
     pytest_run = [sys.executable, "-m", "pytest", "-p", "tests.e2e.repeat", "-m", "matrix"]
+    done = [result["case"] for result in results() if result["seed"] == str(seed)]
     return subprocess.run(
-        [*pytest_run, CASES, "-k", chosen],
+        [
+            *(*pytest_run, CASES, "-k", chosen, "--dist", "loadgroup", "-n", str(stacks)),
+            *(f"--deselect={case}" for case in done),
+        ],
         cwd=ROOT,
         env={**os.environ, "E2E_SEED": str(seed)},
         check=False,
@@ -79,21 +84,14 @@ def _summarize(times: int) -> int:
     return 1 if failed else 0
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what has a line for this seed."""
-    seed = os.environ.get("E2E_SEED", "1")
-    done = {result["case"] for result in results() if result["seed"] == seed}
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in done])
-    items[:] = [item for item in items if item.nodeid not in done]
-
-
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Write a case's line: of its call, or of a setup that failed."""
-    if report.when != "call" and not (report.when == "setup" and report.failed):
+    is_outcome = report.when == "call" or (report.when == "setup" and report.failed)
+    if not is_outcome or "PYTEST_XDIST_WORKER" in os.environ:  # the first process is told of all
         return
     result = {
         "seed": os.environ.get("E2E_SEED", "1"),
-        "case": report.nodeid,
+        "case": report.nodeid.partition("@")[0],  # with loadgroup, the group follows
         "outcome": report.outcome,
         "took_s": round(report.duration, 1),
         "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
