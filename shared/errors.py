@@ -17,6 +17,7 @@ ClawdBotError
     │   └── TokenRejectedError  the platform refused our access token: fetch a new one
     ├── RouteExpiredError     this way to the person is closed: take the next route
     └── PermanentError        will never succeed: dead letter at once
+        └── KeyRefusedError     the model's endpoint refused the key: try another
 """
 
 from __future__ import annotations
@@ -115,3 +116,7 @@ class RouteExpiredError(TaskError):
 
 class PermanentError(TaskError):
     """Repeating the same request can't help."""
+
+
+class KeyRefusedError(PermanentError):
+    """The model's endpoint does not accept the key; another one may be accepted."""

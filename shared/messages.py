@@ -19,6 +19,7 @@ class Event:
     reply_address: made by the room's inbound half and understood only by its outbound half.
     reply_secret: the part of the address that is a secret (a session webhook); sealed on the wire.
     created_ms: when the person sent it, by the platform's clock (0: not told).
+    tenant_id: the company that uses the bot. conversation_name: a group's title, where it is told.
     """
 
     platform: str
@@ -29,6 +30,8 @@ class Event:
     text: str
     sender_id: str = ""
     sender_name: str = ""
+    tenant_id: str = ""
+    conversation_name: str = ""
     is_group: bool = False
     created_ms: int = 0
     reply_address: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +55,8 @@ class Event:
             f',"app_id":{_quote(self.app_id)},"message_id":{_quote(self.message_id)}'
             f',"event_id":{_quote(self.event_id)},"conversation_id":{_quote(self.conversation_id)}'
             f',"text":{_quote(cap_text(self.text))},"sender_id":{_quote(self.sender_id)}'
-            f',"sender_name":{_quote(self.sender_name)}'
+            f',"sender_name":{_quote(self.sender_name)},"tenant_id":{_quote(self.tenant_id)}'
+            f',"conversation_name":{_quote(self.conversation_name)}'
             f',"is_group":{"true" if self.is_group else "false"},"created_ms":{self.created_ms}'
             f',"reply_address":{{{address}}},"reply_secret":{_quote(secret)}}}'
         )

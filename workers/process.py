@@ -14,7 +14,8 @@ from workers import notices
 from workers.bots import Bots
 from workers.conversation import prompt, remember
 from workers.deadline import Deadline
-from workers.model import Answer, Model
+from workers.model.chain import Models
+from workers.model.chat import Answer
 from workers.store import Claim, GoOn, Lanes
 
 logger = logging.getLogger(__name__)
@@ -23,11 +24,11 @@ logger = logging.getLogger(__name__)
 class Process:
     """Answers one event."""
 
-    def __init__(self, settings: Settings, lanes: Lanes, bots: Bots, model: Model) -> None:
+    def __init__(self, settings: Settings, lanes: Lanes, bots: Bots, models: Models) -> None:
         self._settings = settings
         self._lanes = lanes
         self._bots = bots
-        self._model = model
+        self._models = models
 
     def work(self, claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
         """Ask the model and write the reply back. See `Stage.work`.
@@ -39,7 +40,8 @@ class Process:
         bot = self._bots.of(claim)
         event = bot.event(claim.record)
         messages = prompt(self._settings.model.system_prompt, claim.history, event.text)
-        answer = self._model.answer(messages, self._deadline(claim), event.trace_id)
+        chain = self._settings.chain_of(bot.settings)
+        answer = self._models.answer(chain, messages, self._deadline(claim), event.trace_id)
         text = answer.text + (notices.cut_mark(event.text) if answer.cut else "")
         parts = bot.outbound.parts(text)
         if not parts:

@@ -7,11 +7,16 @@ import os
 from celery.worker import state
 
 from shared.config import Settings
+from shared.config.models import NamedModel
 from shared.envelope import PROCESS, PUSH, hint_templates
+from shared.platforms.settings import reveal
 from workers.bots import Bots
 from workers.claims import ClaimKeeper
 from workers.client import HttpClient
-from workers.model import Model
+from workers.model.chain import Models
+from workers.model.chat import Model
+from workers.model.endpoint import Endpoint
+from workers.model.keys import FixedKeys
 from workers.process import Process
 from workers.push import Push
 from workers.redis_client import connect
@@ -45,7 +50,7 @@ class Runtime:
         keeper = ClaimKeeper(self.lanes)
         client = HttpClient(concurrency=concurrency)
         bots = Bots(settings, self.redis)
-        process = Process(settings, self.lanes, bots, _model(settings, client))
+        process = Process(settings, self.lanes, bots, _models(settings, client))
         push = Push(settings, self.lanes, bots, client)
         self.process = Stage(
             name=PROCESS,
@@ -78,14 +83,21 @@ def _policy(settings: Settings, limit_s: float) -> Policy:
     return Policy(limit_s=limit_s, base_s=settings.retry.base_s, cap_s=settings.retry.cap_s)
 
 
-def _model(settings: Settings, client: HttpClient) -> Model:
-    key = settings.service.auth.ak_secret
+def _models(settings: Settings, client: HttpClient) -> Models:
+    return Models(
+        {
+            name: Endpoint(name, _model(model, client), FixedKeys(reveal(model.ak_secret)))
+            for name, model in settings.all_models().items()
+        }
+    )
+
+
+def _model(model: NamedModel, client: HttpClient) -> Model:
     return Model(
         client,
-        endpoint=settings.service.auth.endpoint or "",
-        key=key[0].get_secret_value() if key else "",
-        name=settings.model.name,
-        stream=settings.model.stream,
-        temperature=settings.model.temperature,
-        max_tokens=settings.model.max_tokens,
+        endpoint=model.endpoint,
+        name=model.name,
+        stream=model.stream,
+        temperature=model.temperature,
+        max_tokens=model.max_tokens,
     )

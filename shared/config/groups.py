@@ -1,87 +1,39 @@
-"""The groups of settings, each value with its type, default, unit and one line of help."""
+"""The groups of settings, each value with its type, default, unit and one line of help.
+
+Those of the models are in `models.py`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    field_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, SecretStr, field_validator
 
 from shared.config import redis_url
-from shared.platforms.settings import Secrets
-
-
-def setting(default: Any, help_text: str, *, unit: str = "", **bounds: Any) -> Any:
-    return Field(default, description=help_text, json_schema_extra={"unit": unit}, **bounds)
-
-
-def _endpoint(value: str) -> str:
-    url = value.strip().rstrip("/")
-    try:
-        parts = urlsplit(url)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_address = False  # the error would repeat the URL
-    if not is_address:
-        raise ValueError("expected an address like https://api.example.com/v1")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must not carry a user or password; the key belongs in CLAWDBOT_AK_SECRET")
-    if parts.query or parts.fragment:
-        raise ValueError("must not carry a query or fragment: the model's path is put behind it")
-    return url
+from shared.config.fields import Group, setting
+from shared.config.models import Auth
+from shared.platforms.settings import Names
 
 
 def _upper(value: Any) -> Any:
     return value.strip().upper() if isinstance(value, str) else value
 
 
-class Group(BaseModel):
-    """Settings that belong together. A refused value is never printed: it may be a secret."""
+def _timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("must be a name of the time zone database, as Asia/Shanghai") from error
+    return value
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
 
-
-class Auth(Group):
-    ak_id: str = setting("", "Access key id; informative with model.auth=bearer.")
-    ak_secret: Secrets = setting((), "The model's key; of a JSON list the first is used.")
-    endpoint: Annotated[str, AfterValidator(_endpoint)] | None = setting(
-        None, "The OpenAI-compatible address of the model, up to and including /v1."
-    )
+Timezone = Annotated[str, AfterValidator(_timezone)]
 
 
 class Service(Group):
     auth: Auth = Auth()
-
-
-class Model(Group):
-    name: str = setting("default", "The model to ask for.", min_length=1)
-    stream: bool = setting(True, "Stream the answer; without it the whole call has 5 s.")
-    system_prompt: str = setting("", "What the model is told before every conversation.")
-    auth: Literal["bearer"] = setting("bearer", "How calls are authenticated: bearer.")
-    temperature: float | None = setting(
-        None, "Sampling temperature; unset: the model's own.", ge=0, le=2
-    )
-    max_tokens: int | None = setting(
-        None, "Longest answer; unset: the model's own.", unit="tokens", ge=1, le=1_000_000
-    )
-
-    @field_validator("auth", mode="before")
-    @classmethod
-    def _is_offered(cls, value: Any) -> Any:
-        if value in ("baidu", "volcengine"):
-            raise ValueError(f"{value} comes in a later release; only bearer is offered yet")
-        return value
 
 
 class Redis(Group):
@@ -165,8 +117,79 @@ class Conversation(Group):
     max_bytes: int = setting(
         16_384, "Longest history sent to the model.", unit="bytes", ge=0, le=1_048_576
     )
+    max_tokens: int = setting(
+        0,
+        "Longest history sent to the model, estimated; 0: no limit.",
+        unit="tokens",
+        ge=0,
+        le=10_000_000,
+    )
     ttl_s: int = setting(
         7 * 86_400, "How long a silent conversation is remembered.", unit="s", ge=60, le=31_536_000
+    )
+
+
+class ModelCalls(Group):
+    """What all calls of all models have in common."""
+
+    max_concurrent: int = setting(
+        0, "Calls at once, of all models and workers together; 0: no limit.", ge=0, le=100_000
+    )
+    breaker_failures: int = setting(
+        10, "Failed calls that close an endpoint for a while; 0: never.", ge=0, le=10_000
+    )
+    breaker_ratio: float = setting(
+        0.5, "Share of the calls that must have failed for it.", ge=0.01, le=1
+    )
+    breaker_window_s: float = setting(
+        30, "How long a failed call is remembered.", unit="s", ge=1, le=3600
+    )
+    breaker_open_s: float = setting(
+        10, "How long the endpoint is left alone before it is tried.", unit="s", ge=0.1, le=3600
+    )
+    breaker_slow_s: float = setting(
+        0, "A first token later than this counts as failed; 0: never.", unit="s", ge=0, le=300
+    )
+
+
+class Keys(Group):
+    """How long keys of the ring live (`clawdbot keys`)."""
+
+    primary_days: int = setting(90, "How long the active key is valid.", unit="days", ge=1, le=3650)
+    backup_days: int = setting(180, "How long a backup key is valid.", unit="days", ge=1, le=3650)
+    overlap_days: float = setting(
+        7, "How long a replaced key is still accepted.", unit="days", ge=0, le=365
+    )
+    warn_days: int = setting(
+        14, "How long before its end a key is warned of.", unit="days", ge=0, le=365
+    )
+    generate_command: str = setting(
+        "", 'Prints a new pair as JSON ({"akId", "akSecret"}), for `clawdbot keys rotate`.'
+    )
+
+
+class Quota(Group):
+    """The limits of one kind of consumer; 0: none."""
+
+    requests_per_minute: int = setting(0, "Messages a minute; 0: no limit.", ge=0, le=10_000_000)
+    requests_per_day: int = setting(0, "Messages a day; 0: no limit.", ge=0, le=1_000_000_000)
+    tokens_per_minute: int = setting(
+        0, "Tokens a minute, of question and answer; 0: no limit.", ge=0, le=1_000_000_000
+    )
+    tokens_per_day: int = setting(
+        0, "Tokens a day, of question and answer; 0: no limit.", ge=0, le=1_000_000_000_000
+    )
+
+
+class Quotas(Group):
+    """What each person, group, bot and company (tenant) may use."""
+
+    user: Quota = Quota()
+    group: Quota = Quota()
+    bot: Quota = Quota()
+    tenant: Quota = Quota()
+    exempt: Names = setting(
+        (), "Ids of people, groups and companies without limits; their use is still counted."
     )
 
 

@@ -31,6 +31,9 @@ INFORMATIVE = frozenset({"event_types"})
 #: Not in a YAML file, which is kept and shown where a key must not be.
 ENVIRONMENT_ONLY = frozenset({("master_key",)})
 
+#: Blocks under names that somebody else chose; a bot's platform belongs to its name.
+NAMED_BLOCKS = (("models",), ("default_bots",), ("bots",))
+
 _PATHS = {env: path for path, env in SHORT_NAMES.items()}
 _CAMEL_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -66,12 +69,12 @@ def room_settings(platform: str) -> type[BotSettings]:
 
 
 def walk(model: type[BaseModel], prefix: Path) -> Iterator[Known]:
-    """The settings in `model`, groups opened; a bot's platform and the bots themselves left out."""
+    """The settings in `model`, groups opened; what has names of its own is left out."""
     for name, field in model.model_fields.items():
         path = (*prefix, name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from walk(field.annotation, path)
-        elif path not in (("default_bots",), ("bots",)) and name != "platform":
+        elif path not in NAMED_BLOCKS and name != "platform":
             yield Known(path, _written(field), _unit(field), field.description or "")
 
 

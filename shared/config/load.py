@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from shared.config.bots import BotBlocks
-from shared.config.groups import Group
+from shared.config.fields import Group
 from shared.config.known import Path, env_name
+from shared.config.model_blocks import model_blocks, model_faults
 from shared.config.problems import sentences
 from shared.config.settings import Settings
 from shared.config.sources import CONFIG_FILE, ENV_FILES, Layer, env_layer, read_env_file
@@ -34,7 +35,7 @@ def load_settings(
     here = cwd or FilePath.cwd()
     layers = _read_layers(os.environ if environ is None else environ, here, problems)
     blocks = BotBlocks.found_in(layers, problems)
-    vocabulary = Vocabulary(blocks.platforms)
+    vocabulary = Vocabulary(blocks.platforms, model_blocks(layers, problems))
     given: Layer = {}
     for layer in layers:
         given.update(vocabulary.known_in(layer, problems))
@@ -82,6 +83,9 @@ def _build(given: Layer, blocks: BotBlocks, problems: list[str]) -> Settings | N
         problems += sentences(error, Settings, (), given)
         return None
     problems += _padded_secrets(settings, ())
+    for name, model in settings.models.items():
+        problems += _padded_secrets(model, ("models", name))
+    problems += model_faults(settings)
     return settings
 
 

@@ -10,18 +10,22 @@ from urllib.parse import urlsplit
 from pydantic import SerializeAsAny, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from shared.config.fields import setting
 from shared.config.groups import (
     AsyncProcessing,
     Conversation,
     DeadLetters,
+    Keys,
     Log,
-    Model,
+    ModelCalls,
+    Quotas,
     Redis,
     Retry,
     Security,
     Service,
-    setting,
+    Timezone,
 )
+from shared.config.models import DEFAULT_MODEL, Model, NamedModel
 from shared.platforms import PLATFORMS
 from shared.platforms.settings import BotSettings, Secrets, is_loopback
 
@@ -42,6 +46,7 @@ class Bot:
 class Settings(BaseSettings):
     """All settings, immutable. Reads nothing by itself: `load_settings` gathers the values.
 
+    models: the named ones; `all_models` has the default one, too.
     default_bots: by platform; also reachable as `settings.<platform>`, None where there is none.
     bots: by name.
     """
@@ -54,6 +59,8 @@ class Settings(BaseSettings):
     port: int = setting(18_789, "Port the ingress listens on.", ge=1, le=65_535)
     service: Service = Service()
     model: Model = Model()
+    model_calls: ModelCalls = ModelCalls()
+    keys: Keys = Keys()
     redis: Redis = Redis()
     task_timeout_s: float = setting(
         5.0, "Longest wait of a task without progress.", unit="s", ge=1, le=300
@@ -64,12 +71,15 @@ class Settings(BaseSettings):
     async_processing: AsyncProcessing = AsyncProcessing()
     security: Security = Security()
     conversation: Conversation = Conversation()
+    quotas: Quotas = Quotas()
+    timezone: Timezone = setting("Asia/Shanghai", "Where a day begins, for quotas and {date}.")
     retry: Retry = Retry()
     dead_letters: DeadLetters = DeadLetters()
     log: Log = Log()
     master_key: Secrets = setting(
         (), "Seals secrets in Redis; a JSON list while rotating; unset: the bot's app secret does."
     )
+    models: Mapping[str, NamedModel] = {}
     default_bots: Mapping[str, SerializeAsAny[BotSettings]] = {}
     bots: Mapping[str, SerializeAsAny[BotSettings]] = {}
 
@@ -99,6 +109,18 @@ class Settings(BaseSettings):
             if name in PLATFORMS:
                 return self.default_bots.get(name)
             return super().__getattr__(name)
+
+    def all_models(self) -> dict[str, NamedModel]:
+        """Every model that can be asked, by name; `default` is there if it has an endpoint."""
+        auth = self.service.auth
+        if auth.endpoint is None:
+            return dict(self.models)
+        own = self.model.model_dump(exclude={"system_prompt", "chain"})
+        return {DEFAULT_MODEL: NamedModel(**own, **dict(auth)), **self.models}
+
+    def chain_of(self, bot: BotSettings) -> tuple[str, ...]:
+        """The names of the models that answer for `bot`, the preferred one first."""
+        return bot.model_chain or self.model.chain or (DEFAULT_MODEL,)
 
     def all_bots(self) -> tuple[Bot, ...]:
         """Every bot: the platforms' default ones first, then the named ones by name."""

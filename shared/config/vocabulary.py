@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from shared.config.known import (
     ENVIRONMENT_ONLY,
@@ -16,20 +16,29 @@ from shared.config.known import (
     room_settings,
     walk,
 )
+from shared.config.models import NamedModel
 from shared.config.sources import Given, Layer, put
 from shared.platforms import PLATFORMS
 
+_NAMED = {"bots": "bots.<name>.platform", "models": "models.<name>.endpoint"}
+
 
 class Vocabulary:
-    """`platforms`: the platform of every bot's block, by the block's path."""
+    """`platforms`: the platform of every bot's block, by the block's path. `models`: blocks."""
 
-    def __init__(self, platforms: Mapping[Path, str]) -> None:
+    def __init__(self, platforms: Mapping[Path, str], models: Iterable[Path] = ()) -> None:
         self._blocks = {(name,): name for name in PLATFORMS} | dict(platforms)
         self._leaves = {known.path for known in known_settings()}
+        for block in models:
+            self._leaves |= {known.path for known in walk(NamedModel, block)}
         self._aliases: dict[Path, Path] = {}
         for block, platform in self._blocks.items():
             self._add_bot(block, platform)
-        self._groups = {("bots",), *(p[:n] for p in self._leaves for n in range(1, len(p)))}
+        self._groups = {
+            ("bots",),
+            ("models",),
+            *(p[:n] for p in self._leaves for n in range(1, len(p))),
+        }
 
     def _add_bot(self, block: Path, platform: str) -> None:
         room = room_settings(platform)
@@ -58,9 +67,9 @@ class Vocabulary:
         in_environment = given.name.startswith((PREFIX, "LOG_"))
         if path in ENVIRONMENT_ONLY and not in_environment:
             yield f"{given.label} is read from the environment alone: set {env_name(path)}"
-        elif path in self._groups or (path[0] == "bots" and len(path) == 2):
+        elif path in self._groups or (path[0] in ("bots", "models") and len(path) == 2):
             examples = sorted(leaf for leaf in self._leaves if leaf[: len(path)] == path)
-            example = _spelled(examples[0], in_environment) if examples else "bots.<name>.platform"
+            example = _spelled(examples[0], in_environment) if examples else _NAMED[path[0]]
             yield f"{given.label} is a group of settings, not a value; set for instance {example}"
         elif path not in self._leaves:
             leaves = (_spelled(leaf, in_environment) for leaf in sorted(self._leaves))

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from shared.config.known import Path, snake_case
+from shared.config.known import NAMED_BLOCKS, Path, snake_case
 from shared.config.sources import Given, Layer
 
 _REFERENCE = re.compile(r"\$\{ENV:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
@@ -63,8 +63,8 @@ class YamlFile:
             if not isinstance(key, yaml.ScalarNode):
                 self._problem(key, "a setting's name must be plain text")
                 continue
-            # The names of bots are theirs, not ours: kept as written.
-            name = key.value if path == ("bots",) else snake_case(key.value)
+            # The names of bots and models are theirs, not ours: kept as written.
+            name = key.value if path in NAMED_BLOCKS else snake_case(key.value)
             spelled = (*written, key.value)
             if name in seen:
                 self._problem(key, f"{'.'.join(spelled)} is written twice; keep one")

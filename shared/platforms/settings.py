@@ -123,6 +123,20 @@ class BotSettings(BaseModel):
         description="DingTalk: answer a refused message with a text that asks to send it again.",
     )
     reply_mode: Literal["text"] = Field(default="text", description="What replies are made of.")
+    model_chain: Names = Field(
+        default=(), description="Models that answer, the first that can; unset: model.chain."
+    )
+    system_prompt: str = Field(
+        default="", description="What the model is told first; unset: model.system_prompt."
+    )
+    notice_after_s: float = Field(
+        default=0,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="No word of an answer by then: one short notice; 0: none.",
+        json_schema_extra={"unit": "s"},
+    )
 
     @model_validator(mode="before")
     @classmethod

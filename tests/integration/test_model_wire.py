@@ -15,7 +15,7 @@ from shared.errors import DeadlineError, NotSentError, TransientError
 from tests.integration import slow_server as slow
 from workers.client import HttpClient
 from workers.deadline import Deadline
-from workers.model import Answer, Model
+from workers.model.chat import Answer, Model
 
 VECTORS = json.loads(
     (Path(__file__).parents[1] / "vectors" / "model_stream.json").read_text("utf-8")
@@ -37,8 +37,8 @@ def ask(
     client: HttpClient, server: slow.Server, deadline: Deadline | None = None, **settings: Any
 ) -> Answer:
     endpoint = f"http://127.0.0.1:{server.port}/v1"
-    model = Model(client, endpoint=endpoint, key="sk-test", name="test-model", **settings)
-    return model.answer([{"role": "user", "content": "hi"}], deadline or Deadline(60, 30), "trace")
+    model = Model(client, endpoint=endpoint, name="test-model", **settings)
+    return model.answer([{"role": "user", "content": "hi"}], "sk-test", deadline or Deadline(60, 30), "trace")
 
 
 @pytest.mark.parametrize("vector", STREAMS)

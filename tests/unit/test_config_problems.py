@@ -64,7 +64,7 @@ def test_a_group_can_not_be_set_as_a_whole(tmp_path, name):
         ("CLAWDBOT_MODEL__STREAM", SECRET, "must be true or false"),
         ("CLAWDBOT_MODEL__TEMPERATURE", SECRET, "must be a number"),
         ("CLAWDBOT_TASK_TIMEOUT_S", "nan", "must be a finite number"),
-        ("CLAWDBOT_MODEL__AUTH", "volcengine", "volcengine comes in a later release"),
+        ("CLAWDBOT_MODEL__AUTH", "digest", "must be 'bearer', 'baidu' or 'volcengine'"),
         ("CLAWDBOT_MODEL__AUTH", SECRET, "must be 'bearer'"),
         ("LOG_LEVEL", SECRET, "must be 'DEBUG', 'INFO'"),
         ("CLAWDBOT_ENDPOINT", SECRET, "expected an address like https://"),

@@ -104,6 +104,8 @@ class DingTalkInbound:
             text=text,
             sender_id=sender_id,
             sender_name=id_in(body.get("senderNick")),
+            tenant_id=id_in(body.get("chatbotCorpId")),
+            conversation_name=id_in(body.get("conversationTitle")),
             is_group=is_group,
             created_ms=ms_in(body.get("createAt")),
             reply_address=_address(body, self._robot_code, is_group),

@@ -50,6 +50,7 @@ class _Content(NamedTuple):
     event_type: str
     event_id: str
     app_id: Any
+    tenant_id: str
     event: dict[str, Any]
 
 
@@ -150,7 +151,7 @@ class FeishuInbound:
             _log.warning("event.guide_spelling", extra={"event_type": GUIDE_MESSAGE_TYPE})
         if content.event_type not in (MESSAGE_TYPE, GUIDE_MESSAGE_TYPE):
             return Ignored("not_a_message")
-        return read_message(self._app_id, content.event_id, content.event)
+        return read_message(self._app_id, content.event_id, content.tenant_id, content.event)
 
 
 def _challenge(envelope: dict[str, Any]) -> Challenge | Ignored:
@@ -162,7 +163,8 @@ def _content(envelope: dict[str, Any]) -> _Content:
     event = object_in(envelope.get("event"))
     header = envelope.get("header")
     if isinstance(header, dict):
-        kind, event_id = header.get("event_type"), header.get("event_id")
-        return _Content(string_in(kind), id_in(event_id), header.get("app_id"), event)
-    kind, event_id = event.get("type"), envelope.get("uuid")
-    return _Content(string_in(kind), id_in(event_id), event.get("app_id"), event)
+        kind, event_id, about = header.get("event_type"), header.get("event_id"), header
+    else:
+        kind, event_id, about = event.get("type"), envelope.get("uuid"), event
+    tenant_id = id_in(about.get("tenant_key"))
+    return _Content(string_in(kind), id_in(event_id), about.get("app_id"), tenant_id, event)

@@ -15,7 +15,9 @@ from shared.platforms.text import id_in, load_json, ms_in, object_in, string_in
 _PLACEHOLDER = re.compile(r"(@_[0-9A-Za-z_]+)( ?)")
 
 
-def read_message(app_id: str, event_id: str, event: dict[str, Any]) -> Event | Ignored:
+def read_message(
+    app_id: str, event_id: str, tenant_id: str, event: dict[str, Any]
+) -> Event | Ignored:
     """The Event in an authentic message event, or why it is not for us."""
     sender, message = object_in(event.get("sender")), object_in(event.get("message"))
     message_id, chat_id = id_in(message.get("message_id")), id_in(message.get("chat_id"))
@@ -34,6 +36,7 @@ def read_message(app_id: str, event_id: str, event: dict[str, Any]) -> Event | I
         conversation_id=chat_id,
         text=text,
         sender_id=id_in(object_in(sender.get("sender_id")).get("open_id")),
+        tenant_id=tenant_id,
         is_group=is_group,
         created_ms=ms_in(message.get("create_time")),
         reply_address={"message_id": message_id, "chat_id": chat_id},

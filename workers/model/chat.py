@@ -22,8 +22,8 @@ from shared.http_values import HttpRequest, HttpResponse
 from shared.messages import cap_text
 from workers.client import HttpClient, StreamedResponse
 from workers.deadline import Deadline
-from workers.model_errors import body_error, http_error
-from workers.sse import SseEvent, SseParser
+from workers.model.errors import body_error, http_error
+from workers.model.sse import SseEvent, SseParser
 
 MAX_TEXT_BYTES = 256 * 1024  #: of visible text; more is cut
 MAX_BODY_BYTES = 4 * 1024 * 1024  #: of a whole answer: escaped text, and reasoning beside it
@@ -59,7 +59,6 @@ class Model:
         client: HttpClient,
         *,
         endpoint: str,
-        key: str,
         name: str,
         stream: bool = True,
         temperature: float | None = None,
@@ -68,22 +67,24 @@ class Model:
     ) -> None:
         self._client = client
         self._endpoint = endpoint
-        self._key = key
         self._stream = stream
         self._settings = {"model": name, "temperature": temperature, "max_tokens": max_tokens}
         self._clock = clock
 
-    def answer(self, messages: list[dict[str, str]], deadline: Deadline, trace_id: str) -> Answer:
+    def answer(
+        self, messages: list[dict[str, str]], bearer: str, deadline: Deadline, trace_id: str
+    ) -> Answer:
         """Ask once. Each token, seen or of reasoning, is progress for the deadline.
 
         Raises:
             DeadlineError: stalled, or out of time, before any text
             RateLimitedError, TransientError: may succeed later
+            KeyRefusedError: `bearer` is not accepted; another key may be
             PermanentError: never will; its text says what the operator has to do
         """
         request = chat_request(
             self._endpoint,
-            self._key,
+            bearer,
             {**self._settings, "messages": messages},
             stream=self._stream,
             trace_id=trace_id,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.sse import SseEvent, SseParser
+from workers.model.sse import SseEvent, SseParser
 
 
 def parse(*chunks: bytes) -> list[SseEvent]:

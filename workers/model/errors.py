@@ -12,7 +12,13 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from shared.errors import PermanentError, RateLimitedError, TaskError, TransientError
+from shared.errors import (
+    KeyRefusedError,
+    PermanentError,
+    RateLimitedError,
+    TaskError,
+    TransientError,
+)
 from shared.http_values import HttpResponse
 
 MAX_WAIT_S = 120.0  #: an endpoint that wants us to wait longer is given up
@@ -32,11 +38,12 @@ PERMANENT_CODES = frozenset(
     {
         "context_length_exceeded",
         "insufficient_quota",
-        "invalid_api_key",
         "invalid_request_error",
         "model_not_found",
     }
 )
+
+KEY_CODES = frozenset({"401", "403", "invalid_api_key"})
 
 _ADVICE = {
     400: "it refused the request: check CLAWDBOT_MODEL__NAME and the model's limits",
@@ -55,12 +62,13 @@ def http_error(response: HttpResponse, *, now: float) -> TaskError:
         return _permanent(code)
     if not is_retryable(status, response.headers):
         advice = _ADVICE.get(status, "it refused the request: check CLAWDBOT_ENDPOINT")
-        return PermanentError(name, f"model endpoint: {advice}{_told(code)}")
+        kind = KeyRefusedError if status in (401, 403) else PermanentError
+        return kind(name, f"model endpoint: {advice}{_told(code)}")
     wait_s = server_delay_s(response.headers, now=now) or 0.0
     if wait_s > MAX_WAIT_S:
         return PermanentError(name, f"model endpoint: it asks to wait {wait_s:.0f} s{_told(code)}")
-    kind = RateLimitedError if status == 429 else TransientError
-    return kind(name, f"model endpoint answered {status}{_told(code)}", retry_after_s=wait_s)
+    failure = RateLimitedError if status == 429 else TransientError
+    return failure(name, f"model endpoint answered {status}{_told(code)}", retry_after_s=wait_s)
 
 
 def body_error(body: Mapping[str, Any]) -> TaskError | None:
@@ -70,6 +78,8 @@ def body_error(body: Mapping[str, Any]) -> TaskError | None:
         return None
     if code in RATE_CODES or code == "429":
         return RateLimitedError(f"model:{code}", "model endpoint: it asks for fewer requests")
+    if code in KEY_CODES:
+        return KeyRefusedError(f"model:{code}", "model endpoint: it refused the key")
     if code in PERMANENT_CODES or code in {str(status) for status in _ADVICE}:
         return _permanent(code)
     return TransientError(f"model:{code}", "model endpoint: an error instead of an answer")

@@ -14,6 +14,7 @@ import pytest
 
 from shared.errors import (
     DeadlineError,
+    KeyRefusedError,
     NotSentError,
     OutcomeUnknownError,
     PermanentError,
@@ -23,8 +24,8 @@ from shared.errors import (
 )
 from shared.http_values import HttpRequest, HttpResponse
 from workers.deadline import Deadline
-from workers.model import MAX_TEXT_BYTES, Answer, Model, chat_request, read_answer
-from workers.model_errors import http_error, is_retryable, server_delay_s
+from workers.model.chat import MAX_TEXT_BYTES, Answer, Model, chat_request, read_answer
+from workers.model.errors import http_error, is_retryable, server_delay_s
 
 VECTORS = json.loads(
     (Path(__file__).parents[1] / "vectors" / "model_stream.json").read_text("utf-8")
@@ -84,12 +85,11 @@ def ask(wire: Wire, deadline: Deadline | None = None, **settings: Any) -> Answer
     model = Model(
         wire,  # type: ignore[arg-type]
         endpoint="http://model.example/v1",
-        key="sk-test",
         name="test-model",
         clock=lambda: NOW,
         **settings,
     )
-    return model.answer(MESSAGES, deadline or Deadline(60, 5), "trace-1")
+    return model.answer(MESSAGES, "sk-test", deadline or Deadline(60, 5), "trace-1")
 
 
 def event(value: Any) -> bytes:
@@ -117,7 +117,7 @@ def test_recorded_stream(given: Any, expect: Any) -> None:
     )
 
 
-CLASSES = {"auth": PermanentError, "rate_limited": RateLimitedError, "server": TransientError}
+CLASSES = {"auth": KeyRefusedError, "rate_limited": RateLimitedError, "server": TransientError}
 
 
 @pytest.mark.parametrize(("given", "expect"), of_kind("chat_response"))
@@ -247,7 +247,7 @@ def test_expired_deadline_ends_a_stream_that_never_waits() -> None:
         ({"error": "boom"}, TransientError, "model:error"),
         ({"error": {"code": 429}}, RateLimitedError, "model:429"),
         ({"error": {"code": "insufficient_quota"}}, PermanentError, "model:insufficient_quota"),
-        ({"error": {"code": "invalid_api_key"}}, PermanentError, "model:invalid_api_key"),
+        ({"error": {"code": "invalid_api_key"}}, KeyRefusedError, "model:invalid_api_key"),
         (
             {"code": "rpm_rate_limit_exceeded", "message": "x"},
             RateLimitedError,

@@ -1,0 +1,66 @@
+"""Models' blocks, `models.<name>`: which there are, and what they must agree on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from shared.config.known import Path, env_name, nearest
+from shared.config.models import DEFAULT_MODEL, NamedModel
+from shared.config.settings import Settings
+from shared.config.sources import Layer
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")  # part of Redis keys and metrics
+
+
+def model_blocks(layers: Iterable[Layer], problems: list[str]) -> frozenset[Path]:
+    """The paths of the named models' blocks; a name that can't be one is a problem."""
+    paths = {path[:2] for layer in layers for path in layer if path[0] == "models"}
+    blocks = {path for path in paths if len(path) == 2}
+    for block in sorted(blocks):
+        if fault := _name_fault(block[1]):
+            problems.append(f"{'.'.join(block)}: {fault}")
+    return frozenset(blocks)
+
+
+def model_faults(settings: Settings) -> Iterator[str]:
+    """What is wrong with the models beyond their single values: a sentence each."""
+    models = settings.all_models()
+    for name, model in models.items():
+        yield from _key_faults(name, model)
+    for path, chain in _chains(settings):
+        for name in chain:
+            if name == DEFAULT_MODEL and name not in models:
+                yield f"{env_name(path)} names the default model: set CLAWDBOT_ENDPOINT"
+            elif name not in models:
+                like = nearest(name, models)
+                told = f"; the nearest is {like}" if like else ""
+                yield f"{env_name(path)}: there is no model {name}{told}"
+
+
+def _chains(settings: Settings) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    yield ("model", "chain"), settings.model.chain
+    for platform, bot in settings.default_bots.items():
+        yield (platform, "model_chain"), bot.model_chain
+    for name, bot in settings.bots.items():
+        yield ("bots", name, "model_chain"), bot.model_chain
+
+
+def _key_faults(name: str, model: NamedModel) -> Iterator[str]:
+    if model.auth == "bearer":
+        return
+    is_default = name == DEFAULT_MODEL
+    auth = ("service", "auth") if is_default else ("models", name)
+    spec = ("model",) if is_default else ("models", name)
+    if not model.ak_id:
+        yield f"{env_name((*auth, 'ak_id'))} is not set, but needed with auth={model.auth}"
+    if model.auth == "volcengine" and not model.resource_ids:
+        yield f"{env_name((*spec, 'resource_ids'))} is not set, but needed with auth=volcengine"
+
+
+def _name_fault(name: str) -> str:
+    if name == DEFAULT_MODEL:
+        return f"{DEFAULT_MODEL} is the model of CLAWDBOT_ENDPOINT; choose another name"
+    if not _NAME.fullmatch(name):
+        return "a model's name has 1 to 32 of a-z, 0-9, - and _, the first a letter or digit"
+    return ""
