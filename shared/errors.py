@@ -14,6 +14,8 @@ ClawdBotError
     │   ├── NotSentError        failed before a request byte went out: certainly not done
     │   ├── OutcomeUnknownError request bytes went out, no answer came: perhaps done
     │   ├── DeadlineError       no progress within the deadline
+    │   ├── BreakerOpenError    the model failed too often: it is left alone for a while
+    │   ├── BusyError           our own limit of calls is reached: not even an attempt
     │   └── TokenRejectedError  the platform refused our access token: fetch a new one
     ├── RouteExpiredError     this way to the person is closed: take the next route
     └── PermanentError        will never succeed: dead letter at once
@@ -104,6 +106,14 @@ class OutcomeUnknownError(TransientError):
 
 class DeadlineError(TransientError):
     """No progress within the deadline."""
+
+
+class BreakerOpenError(TransientError):
+    """The model failed too often and is not called for `retry_after_s`."""
+
+
+class BusyError(TransientError):
+    """Our own limit of calls at once is reached: the attempt did not begin."""
 
 
 class TokenRejectedError(TransientError):

@@ -41,7 +41,9 @@ class Process:
         event = bot.event(claim.record)
         messages = prompt(self._settings.model.system_prompt, claim.history, event.text)
         chain = self._settings.chain_of(bot.settings)
-        answer = self._models.answer(chain, messages, self._deadline(claim), event.trace_id)
+        answer = self._models.answer(
+            chain, messages, self._deadline(claim), event.trace_id, attempt=claim.attempt
+        )
         text = answer.text + (notices.cut_mark(event.text) if answer.cut else "")
         parts = bot.outbound.parts(text)
         if not parts:
@@ -70,6 +72,7 @@ class Process:
         metadata: dict[str, Any] = {
             "attempt": claim.attempt,
             "parts": len(reply.parts),
+            "model": answer.model,
             "finish_reason": answer.finish_reason,
             "completion_tokens": answer.completion_tokens,
         }

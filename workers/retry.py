@@ -5,6 +5,7 @@
 | permanent (refused content, unknown conversation, revoked key) | dead at once |
 | no route to the person is left | dead at once |
 | transient (timeouts, 429, 5xx, cut connections) | retry, never sooner than asked |
+| our own limit of calls is reached | again about as soon as asked, however often: nothing failed |
 | our bug (any other exception) | three attempts, then dead |
 | a retry that would come after the stage's limit | dead: the lane goes on |
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shared.errors import PermanentError, RouteExpiredError, TaskError, TransientError
+from shared.errors import BusyError, PermanentError, RouteExpiredError, TaskError, TransientError
 
 MAX_BUG_ATTEMPTS = 3
 
@@ -57,6 +58,8 @@ def decide(
     """
     if isinstance(error, PermanentError | RouteExpiredError):
         return Dead(str(error))
+    if isinstance(error, BusyError):
+        return Retry(now + error.retry_after_s * (0.5 + rng()))
     if not isinstance(error, TransientError) and attempt >= MAX_BUG_ATTEMPTS:
         return Dead(describe(error))
     asked = error.retry_after_s if isinstance(error, TransientError) else 0.0

@@ -7,16 +7,11 @@ import os
 from celery.worker import state
 
 from shared.config import Settings
-from shared.config.models import NamedModel
 from shared.envelope import PROCESS, PUSH, hint_templates
-from shared.platforms.settings import reveal
 from workers.bots import Bots
 from workers.claims import ClaimKeeper
 from workers.client import HttpClient
-from workers.model.chain import Models
-from workers.model.chat import Model
-from workers.model.endpoint import Endpoint
-from workers.model.keys import FixedKeys
+from workers.model.build import build_models
 from workers.process import Process
 from workers.push import Push
 from workers.redis_client import connect
@@ -50,7 +45,7 @@ class Runtime:
         keeper = ClaimKeeper(self.lanes)
         client = HttpClient(concurrency=concurrency)
         bots = Bots(settings, self.redis)
-        process = Process(settings, self.lanes, bots, _models(settings, client))
+        process = Process(settings, self.lanes, bots, build_models(settings, client, self.redis))
         push = Push(settings, self.lanes, bots, client)
         self.process = Stage(
             name=PROCESS,
@@ -81,23 +76,3 @@ class Runtime:
 
 def _policy(settings: Settings, limit_s: float) -> Policy:
     return Policy(limit_s=limit_s, base_s=settings.retry.base_s, cap_s=settings.retry.cap_s)
-
-
-def _models(settings: Settings, client: HttpClient) -> Models:
-    return Models(
-        {
-            name: Endpoint(name, _model(model, client), FixedKeys(reveal(model.ak_secret)))
-            for name, model in settings.all_models().items()
-        }
-    )
-
-
-def _model(model: NamedModel, client: HttpClient) -> Model:
-    return Model(
-        client,
-        endpoint=model.endpoint,
-        name=model.name,
-        stream=model.stream,
-        temperature=model.temperature,
-        max_tokens=model.max_tokens,
-    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
-from shared.errors import ClaimLostError, OutcomeUnknownError, PermanentError, TaskError
+from shared.errors import BusyError, ClaimLostError, OutcomeUnknownError, PermanentError, TaskError
 from shared.logs import bind_trace
 from shared.messages import Reply
 from workers.claims import RENEW_INTERVAL_S, ClaimKeeper
@@ -100,10 +100,16 @@ class Stage:
         now = claim.now_ms / 1000 + time.monotonic() - started
         since = claim.since_ms / 1000
         fate = decide(error, claim.attempt, now, since=since, policy=self.policy, rng=random.random)
-        self._log(claim, error, fate)
+        if not isinstance(error, BusyError):  # under load that is every second message
+            self._log(claim, error, fate)
         if isinstance(fate, Retry):
-            unsure = isinstance(error, OutcomeUnknownError)
-            self.lanes.retry(claim, fate.at - now, describe(error), unsure=unsure)
+            self.lanes.retry(
+                claim,
+                fate.at - now,
+                describe(error),
+                unsure=isinstance(error, OutcomeUnknownError),
+                is_attempt=not isinstance(error, BusyError),
+            )
         else:
             self.lanes.bury(claim, fate.reason, self._notice_or_none(claim))
 

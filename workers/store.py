@@ -165,13 +165,23 @@ class Lanes:
         args = [claim.id, claim.head, next_part, parts, *self._told(wish)]
         return self._read_next(wish, self._checked("settle", names, args))
 
-    def retry(self, claim: Claim, wait_s: float, why: str, *, unsure: bool = False) -> None:
+    def retry(
+        self,
+        claim: Claim,
+        wait_s: float,
+        why: str,
+        *,
+        unsure: bool = False,
+        is_attempt: bool = True,
+    ) -> None:
         """Give the head back, to be tried again after `wait_s`. It keeps its place.
+
+        unsure: nobody knows whether a send happened. is_attempt: False, if it did not even begin.
 
         Raises:
             ClaimLostError: as for `write_back`.
         """
-        args = [claim.id, max(0, int(wait_s * 1000)), why, int(unsure)]
+        args = [claim.id, max(0, int(wait_s * 1000)), why, int(unsure), int(not is_attempt)]
         self._checked("retry", [claim.lane, claim.event_key], args)
 
     def bury(self, claim: Claim, why: str, notice: Reply | None) -> None:

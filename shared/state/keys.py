@@ -27,6 +27,8 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `clawdbot:stopping:{owner}` | string | 1 h | was asked to stop: its lost claims don't count |
 | `clawdbot:workers` | hash | none | worker name: JSON `{queues, pool, seen_ms}` |
 | `clawdbot:workers:active` | hash | none | worker name: ms of its last claim, renewal or settling |
+| `clawdbot:breaker:{model}` | hash | 1 h | a model's failed calls; open until when; its probe |
+| `clawdbot:slots`, `clawdbot:slots:{model}` | zset | 200 s | calls under way, by their lease |
 | `clawdbot:probe` | string | 1 s | `/ready` proved that Redis takes writes |
 
 W accept: ingress. W events, lanes, counts, due, hints, suspects: scripts, called by ingress and
@@ -51,11 +53,20 @@ PROBE = "clawdbot:probe"
 QPS_PREFIX = "clawdbot:qps:"
 STOPPING_PREFIX = "clawdbot:stopping:"
 TAKEN_PREFIX = "clawdbot:taken:"
+SLOTS = "clawdbot:slots"
 
 FINISHED_TTL_S = 24 * 3600  #: Feishu repeats for 7 h 5 min 15 s; a day is comfortable
 
 # A lane's name stands inside JSON inside JSON, unescaped; "~" marks a digest.
 _PLAIN_CONVERSATION = re.compile(r"[A-Za-z0-9_.=+/@-]{1,100}")
+
+
+def breaker(model: str) -> str:
+    return f"clawdbot:breaker:{model}"
+
+
+def slots(model: str) -> str:
+    return f"{SLOTS}:{model}"
 
 
 @dataclass(frozen=True, slots=True)

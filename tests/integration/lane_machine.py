@@ -206,6 +206,11 @@ class World:
         happened = partial(self.model.given_back, claim, waits=waits, is_unsure=is_unsure)
         self._end(worker, claim, act, happened)
 
+    def postpone(self, worker: Worker, claim: Claim) -> None:
+        act = partial(worker.retry, claim, 0, "busy", is_attempt=False)
+        happened = partial(self.model.given_back, claim, waits=False, is_attempt=False)
+        self._end(worker, claim, act, happened)
+
     def bury(self, worker: Worker, claim: Claim, *, wants_notice: bool) -> Claim | None:
         notice = NOTICE if wants_notice and not claim.is_notice else None
         happened = partial(self.model.buried, claim, wants_notice=notice is not None)

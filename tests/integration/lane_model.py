@@ -216,8 +216,11 @@ class Model:
         self.counts[life.bot.prefix, "answered"] += 1
         self._finished(claim)
 
-    def given_back(self, claim: Claim, *, waits: bool, is_unsure: bool) -> None:
+    def given_back(
+        self, claim: Claim, *, waits: bool, is_unsure: bool = False, is_attempt: bool = True
+    ) -> None:
         head = self.lane(claim.lane).head
+        head.tries -= not is_attempt
         head.claim, head.has_lapsed, head.is_turn = None, False, False
         head.waits = waits
         head.is_unsure = head.is_unsure or is_unsure

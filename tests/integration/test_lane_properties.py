@@ -185,6 +185,12 @@ class LaneMachine(RuleBasedStateMachine):
         worker, claim = self.pick_claim(number, is_healthy)
         self.begin(twice).retry(worker, claim, waits=waits, is_unsure=is_unsure)
 
+    @precondition(lambda self: self.has_claim(is_question))
+    @rule(number=PICK, twice=st.booleans())
+    def postpone(self, number: int, twice: bool) -> None:
+        worker, claim = self.pick_claim(number, is_question)
+        self.begin(twice).postpone(worker, claim)
+
     @precondition(lambda self: self.world.claims)
     @rule(number=PICK, wants_notice=st.booleans(), twice=st.booleans())
     def bury(self, number: int, wants_notice: bool, twice: bool) -> None:
@@ -351,6 +357,10 @@ def is_healthy(claim: Claim) -> bool:
 
 
 def is_work(claim: Claim) -> bool:
+    return is_healthy(claim) and claim.lane.endswith(":inbox")
+
+
+def is_question(claim: Claim) -> bool:
     return is_healthy(claim) and claim.lane.endswith(":inbox")
 
 

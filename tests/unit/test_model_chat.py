@@ -114,6 +114,7 @@ def test_recorded_stream(given: Any, expect: Any) -> None:
         usage.get("prompt_tokens", 0),
         usage.get("completion_tokens", 0),
         cut=expect["error"] is not None,
+        reasoning=expect["reasoning"],
     )
 
 
@@ -201,7 +202,15 @@ def test_tokens_reasoning_and_comments_are_progress_and_pieces_of_events_are_not
 
 def test_reasoning_is_never_text() -> None:
     wire = Wire(said(None, reasoning_content="想一想"), said("答", "stop"), DONE)
-    assert ask(wire).text == "答"
+    answer = ask(wire)
+    assert (answer.text, answer.reasoning) == ("答", "想一想")
+
+
+def test_reasoning_of_a_whole_answer_is_kept_apart() -> None:
+    message = {"content": "答", "reasoning_content": "想"}
+    body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+    answer = ask(Wire(body), stream=False)
+    assert (answer.text, answer.reasoning) == ("答", "想")
 
 
 STALLED = DeadlineError("deadline:stalled", "no progress in time")

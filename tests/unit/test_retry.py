@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import (
+    BusyError,
     DeadlineError,
     NotSentError,
     OutcomeUnknownError,
@@ -44,6 +45,12 @@ def test_a_transient_error_past_the_stages_limit_is_dead(error: Exception) -> No
 
     assert isinstance(verdict, Dead)
     assert verdict.reason.startswith("gave up after 9 attempts in 600 s")
+
+
+def test_waiting_for_our_own_limit_never_ends_in_death() -> None:
+    busy = BusyError("model:busy", retry_after_s=1.0)
+
+    assert fate(busy, attempt=1, now=99_999, since=0, r=0.5) == Retry(99_999 + 1.0)
 
 
 @pytest.mark.parametrize("error", [PermanentError("feishu:230002"), RouteExpiredError("session")])

@@ -1,13 +1,26 @@
-"""The models, and a bot's chain of them: the first that can answer does."""
+"""The models, and a bot's chain of them: the first that can answer does.
+
+One deadline holds for the whole chain. A model that stalls uses it up; the next attempt then begins
+with the one behind it.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
-from shared.errors import PermanentError
+from shared.errors import PermanentError, TaskError, TransientError
 from workers.deadline import Deadline
 from workers.model.chat import Answer
-from workers.model.endpoint import Endpoint
+from workers.model.endpoint import ChatMessages, Endpoint
+
+#: Of the stall budget; the rest is for the call.
+SLOT_WAIT_SHARE = 0.5
+
+#: What another model must not be asked after: the filter's decision stands.
+_FINAL_CODES = frozenset({"model:content_filter"})
+
+logger = logging.getLogger(__name__)
 
 
 class Models:
@@ -19,12 +32,48 @@ class Models:
     def answer(
         self,
         chain: Sequence[str],
-        messages: list[dict[str, str]],
+        messages: ChatMessages,
         deadline: Deadline,
         trace_id: str,
+        *,
+        attempt: int = 1,
     ) -> Answer:
-        """Ask the models of `chain` in turn. Raises: as `Endpoint.answer`."""
-        endpoint = self._endpoints.get(chain[0])
-        if endpoint is None:
+        """Ask the models of `chain` until one answers; attempt number `attempt` of the message.
+
+        Raises:
+            TaskError: none did; of their errors the one that gives most hope.
+        """
+        failures: list[TaskError] = []
+        endpoints = self._in_turn(chain, attempt)
+        for endpoint in endpoints:
+            is_last = endpoint is endpoints[-1]
+            wait_s = deadline.remaining() * SLOT_WAIT_SHARE if is_last else 0.0
+            try:
+                return endpoint.answer(messages, deadline, trace_id, slot_wait_s=wait_s)
+            except TaskError as error:
+                failures.append(error)
+                if error.code in _FINAL_CODES or deadline.expired:
+                    break
+                if not is_last:
+                    _log_failover(endpoint, error)
+        raise _most_hopeful(failures)
+
+    def _in_turn(self, chain: Sequence[str], attempt: int) -> list[Endpoint]:
+        known = [self._endpoints[name] for name in chain if name in self._endpoints]
+        if not known:
             raise PermanentError("model:none", "no model is configured: set CLAWDBOT_ENDPOINT")
-        return endpoint.answer(messages, deadline, trace_id)
+        first = (attempt - 1) % len(known)
+        return known[first:] + known[:first]
+
+
+def _log_failover(endpoint: Endpoint, error: TaskError) -> None:
+    metadata = {"model": endpoint.name, "error": str(error)}
+    logger.warning("model.passed_over", extra={"metadata": metadata})
+
+
+def _most_hopeful(failures: Sequence[TaskError]) -> TaskError:
+    """One that may be gone soonest, if there is any; else the preferred model's."""
+    if failures[-1].code in _FINAL_CODES:
+        return failures[-1]
+    transient = [error for error in failures if isinstance(error, TransientError)]
+    return min(transient, key=lambda error: error.retry_after_s, default=failures[0])

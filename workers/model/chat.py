@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shared.errors import (
@@ -26,6 +26,7 @@ from workers.model.errors import body_error, http_error
 from workers.model.sse import SseEvent, SseParser
 
 MAX_TEXT_BYTES = 256 * 1024  #: of visible text; more is cut
+MAX_REASONING_BYTES = 64 * 1024  #: kept of it; more is forgotten
 MAX_BODY_BYTES = 4 * 1024 * 1024  #: of a whole answer: escaped text, and reasoning beside it
 
 _CUT_REASONS = frozenset({"length", "content_filter"})
@@ -37,6 +38,8 @@ class Answer:
 
     finish_reason: in the endpoint's words; empty when it gave none.
     cut: the text stops before its end: the stream ended or stalled, or a limit was reached.
+    reasoning: what the model thought beside its answer, capped; never shown as text.
+    model: its name in the settings. first_token_s: from the call to its first word or thought.
     """
 
     text: str
@@ -44,6 +47,9 @@ class Answer:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cut: bool = False
+    reasoning: str = ""
+    model: str = field(default="", compare=False)
+    first_token_s: float = field(default=0.0, compare=False)
 
 
 class Model:
@@ -160,7 +166,10 @@ class Reading:
     def __init__(self, *, whole: bool = False) -> None:
         self._member = "message" if whole else "delta"
         self._pieces: list[str] = []
+        self._thoughts: list[str] = []
         self._text_bytes = 0
+        self._began_at = time.monotonic()
+        self._first_token_s: float | None = None
         self._finish_reason = ""
         self._tokens = (0, 0)
         self._is_done = whole
@@ -198,13 +207,23 @@ class Reading:
 
     def _take_choice(self, choice: Mapping[str, Any]) -> None:
         said = choice.get(self._member)
-        text = said.get("content") if isinstance(said, dict) else None
-        if isinstance(text, str) and text:  # null beside reasoning_content, which is never text
-            self._pieces.append(text)
-            self._text_bytes += len(text.encode("utf-8", "surrogatepass"))
+        if isinstance(said, dict):
+            self._take_words(said)
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
             self._finish_reason = reason
+
+    def _take_words(self, said: Mapping[str, Any]) -> None:
+        text, thought = said.get("content"), said.get("reasoning_content")
+        if isinstance(thought, str) and thought:
+            self._thoughts.append(thought)
+        elif not (isinstance(text, str) and text):
+            return
+        if self._first_token_s is None:
+            self._first_token_s = time.monotonic() - self._began_at
+        if isinstance(text, str) and text:  # null beside reasoning_content, which is never text
+            self._pieces.append(text)
+            self._text_bytes += len(text.encode("utf-8", "surrogatepass"))
 
     def answer(self) -> Answer:
         """What was read. Raises: TaskError, when that is no text."""
@@ -215,7 +234,14 @@ class Reading:
         cut = not is_complete or self._finish_reason in _CUT_REASONS
         if self._text_bytes > MAX_TEXT_BYTES:
             text, cut = cap_text(text, MAX_TEXT_BYTES), True
-        return Answer(text, self._finish_reason, *self._tokens, cut)
+        return Answer(
+            text,
+            self._finish_reason,
+            *self._tokens,
+            cut,
+            cap_text(_joined(self._thoughts), MAX_REASONING_BYTES),
+            first_token_s=self._first_token_s or 0.0,
+        )
 
     def _failure(self) -> TaskError:
         if self._error is not None:

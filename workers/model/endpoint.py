@@ -1,27 +1,59 @@
-"""One model with all that stands around a call of it: its keys."""
+"""One model with all that stands around a call of it: breaker, slots, keys."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
-from shared.errors import KeyRefusedError
+from shared.errors import KeyRefusedError, TransientError
 from workers.deadline import Deadline
+from workers.model.breaker import Breaker
 from workers.model.chat import Answer, Model
 from workers.model.keys import KeySource
+from workers.model.slots import Slots
 
 logger = logging.getLogger(__name__)
+
+ChatMessages = list[dict[str, str]]
 
 
 class Endpoint:
     """`name` is the model's in the settings. Thread-safe."""
 
-    def __init__(self, name: str, model: Model, keys: KeySource) -> None:
+    def __init__(
+        self, name: str, model: Model, keys: KeySource, breaker: Breaker, slots: Slots
+    ) -> None:
         self.name = name
         self._model = model
         self._keys = keys
+        self._breaker = breaker
+        self._slots = slots
 
-    def answer(self, messages: list[dict[str, str]], deadline: Deadline, trace_id: str) -> Answer:
-        """Ask, with the next key when one is refused. Raises: as `Model.answer`."""
+    def answer(
+        self, messages: ChatMessages, deadline: Deadline, trace_id: str, *, slot_wait_s: float
+    ) -> Answer:
+        """Ask, with the next key when one is refused.
+
+        Raises:
+            BreakerOpenError: it failed too often and was not asked
+            BusyError: no slot was free for `slot_wait_s`; likewise
+            TaskError: as `Model.answer`
+        """
+        probe = self._breaker.permit()
+        with self._slots.taken(self.name, slot_wait_s):
+            deadline.progress()  # the wait for our own slot is not the model's silence
+            try:
+                answer = self._with_a_key(messages, deadline, trace_id)
+            except TransientError:
+                self._breaker.ended(probe, first_token_s=None)
+                raise
+            except Exception:  # it was there, and refused
+                self._breaker.ended(probe, first_token_s=0.0)
+                raise
+        self._breaker.ended(probe, first_token_s=answer.first_token_s)
+        return replace(answer, model=self.name)
+
+    def _with_a_key(self, messages: ChatMessages, deadline: Deadline, trace_id: str) -> Answer:
         refusal: KeyRefusedError | None = None
         for key in self._keys.usable(deadline):
             try:

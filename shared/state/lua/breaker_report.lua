@@ -1,0 +1,52 @@
+#!lua flags=allow-oom
+-- Calls of an endpoint ended: count them, open its breaker if too many failed. A probe decides.
+-- KEYS 1 breaker
+-- ARGV 1 calls that went well  2 calls that failed  3 probe id, or ''
+--   4 window in ms  5 failures that open it (0: never)  6 share of failures, in thousandths
+--   7 ms it stays open the first time; each time that the probe fails it is twice as long
+-- Returns ms that it is open, 0 when it is closed. Repeated, it counts twice: that does no harm.
+local MAX_DOUBLINGS, FORGET_MS = 5, 3600000
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local ok, failed, window = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
+
+local function field(name) return tonumber(redis.call('HGET', KEYS[1], name) or 0) end
+
+local function open()
+  local times = math.min(field('times'), MAX_DOUBLINGS)
+  local open_ms = tonumber(ARGV[7]) * 2 ^ times
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'open_until', string.format('%.0f', now + open_ms), 'times', times + 1)
+  redis.call('PEXPIRE', KEYS[1], math.floor(FORGET_MS + open_ms))
+  return math.floor(open_ms)
+end
+
+-- Two windows are remembered: this one and the one before.
+local function count()
+  local number = math.floor(now / window)
+  local f = redis.call('HMGET', KEYS[1], 'window', 'ok', 'failed', 'ok_before', 'failed_before')
+  local age = number - (tonumber(f[1]) or 0)
+  local before = age == 0 and { f[4] or 0, f[5] or 0 } or age == 1 and { f[2] or 0, f[3] or 0 } or { 0, 0 }
+  local now_ok = (age == 0 and tonumber(f[2]) or 0) + ok
+  local now_failed = (age == 0 and tonumber(f[3]) or 0) + failed
+  redis.call('HSET', KEYS[1], 'window', number, 'ok', now_ok, 'failed', now_failed,
+    'ok_before', before[1], 'failed_before', before[2])
+  redis.call('PEXPIRE', KEYS[1], FORGET_MS)
+  return now_ok + before[1], now_failed + before[2]
+end
+
+local open_until = field('open_until')
+if open_until > 0 then
+  if ARGV[3] == '' or redis.call('HGET', KEYS[1], 'probe') ~= ARGV[3] then
+    return math.max(0, open_until - now)  -- a call from before it opened
+  end
+  if failed > 0 then return open() end
+  redis.call('DEL', KEYS[1])
+  return 0
+end
+local all_ok, all_failed = count()
+local limit = tonumber(ARGV[5])
+if limit > 0 and all_failed >= limit and all_failed * 1000 >= (all_ok + all_failed) * ARGV[6] then
+  return open()
+end
+return 0

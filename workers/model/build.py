@@ -1,0 +1,51 @@
+"""The models of one process, as the settings describe them."""
+
+from __future__ import annotations
+
+import redis
+
+from shared.config import Settings
+from shared.config.groups import ModelCalls
+from shared.config.models import NamedModel
+from shared.platforms.settings import reveal
+from workers.client import HttpClient
+from workers.model.breaker import Breaker, Limits
+from workers.model.chain import Models
+from workers.model.chat import Model
+from workers.model.endpoint import Endpoint
+from workers.model.keys import FixedKeys
+from workers.model.slots import Slots
+
+
+def build_models(settings: Settings, client: HttpClient, store: redis.Redis) -> Models:
+    """Every model with its keys, its breaker and the slots that all share."""
+    models = settings.all_models()
+    limits = {name: model.max_concurrent for name, model in models.items()}
+    slots = Slots(store, limits, settings.model_calls.max_concurrent)
+    endpoints = {}
+    for name, model in models.items():
+        breaker = Breaker(store, name, _limits(settings.model_calls))
+        keys = FixedKeys(reveal(model.ak_secret))
+        endpoints[name] = Endpoint(name, _model(model, client), keys, breaker, slots)
+    return Models(endpoints)
+
+
+def _limits(calls: ModelCalls) -> Limits:
+    return Limits(
+        failures=calls.breaker_failures,
+        ratio=calls.breaker_ratio,
+        window_s=calls.breaker_window_s,
+        open_s=calls.breaker_open_s,
+        slow_s=calls.breaker_slow_s,
+    )
+
+
+def _model(model: NamedModel, client: HttpClient) -> Model:
+    return Model(
+        client,
+        endpoint=model.endpoint,
+        name=model.name,
+        stream=model.stream,
+        temperature=model.temperature,
+        max_tokens=model.max_tokens,
+    )
