@@ -65,6 +65,7 @@ class Stack:
     more_bots: two named bots, played by a second simulator: `sales` (Feishu) and `careful`
         (DingTalk, `uncertain_send: hold`); `more_url` and `more_credentials` are theirs.
     keep_alive: what dies is started again; Redis isn't.
+    backup_model: the simulator's second model is one of ours, too, named `backup`.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Stack:
         settings: Mapping[str, str] | None = None,
         more_bots: bool = False,
         keep_alive: bool = False,
+        backup_model: bool = False,
     ) -> None:
         (directory / "redis").mkdir(parents=True)
         self.directory = directory
@@ -86,7 +88,8 @@ class Stack:
         if more_bots:
             parts = ("dingtalk", "feishu")
             self.more_url, self.more_credentials = self._simulated("more", parts)
-        self.environment = self._environment(settings or {})
+        backup = self._backup_model() if backup_model else {}
+        self.environment = self._environment({**backup, **(settings or {})})
         self.processes: dict[str, Process] = {}
         self._add_processes(workers)
         self._supervisor = Supervisor(list(self.processes.values())) if keep_alive else None
@@ -224,6 +227,13 @@ class Stack:
         values = credentials.complete({}, parts, url)
         credentials.write_env(self.directory / f"{name}.env", values)
         return url, values
+
+    def _backup_model(self) -> dict[str, str]:
+        return {
+            "CLAWDBOT_MODELS__BACKUP__ENDPOINT": f"{self.simulator_url}/backup/v1",
+            "CLAWDBOT_MODELS__BACKUP__NAME": self.credentials[credentials.MODEL_NAME],
+            "CLAWDBOT_MODELS__BACKUP__AK_SECRET": self.credentials[credentials.MODEL_KEY],
+        }
 
     def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         ours = {

@@ -8,7 +8,8 @@ from typing import Any
 
 _SEND_TARGETS = ("dingtalk.session", "dingtalk.robot", "feishu.reply")
 _TOKEN_TARGETS = ("dingtalk.token", "feishu.token")
-TARGETS = ("model", *_SEND_TARGETS, *_TOKEN_TARGETS)
+_MODEL_TARGETS = ("model", "backup")
+TARGETS = (*_MODEL_TARGETS, *_SEND_TARGETS, *_TOKEN_TARGETS)
 
 #: Kinds after which the work is not done: the fault answers (or doesn't) in its place.
 _STOPPING = frozenset({"status", "errcode", "empty", "hang", "drop"})
@@ -18,7 +19,7 @@ _SPOILING = frozenset({"slow", "drip", "cut", "lose_response"})
 KINDS: Mapping[str, frozenset[str]] = {
     **{target: _STOPPING | _SPOILING | {"expire_tokens"} for target in TARGETS},
     "dingtalk.session": _STOPPING | _SPOILING,
-    "model": _STOPPING | _SPOILING | {"error_event", "long"},
+    **{target: _STOPPING | _SPOILING | {"error_event", "long"} for target in _MODEL_TARGETS},
 }
 
 

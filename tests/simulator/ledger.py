@@ -54,10 +54,11 @@ class Send:
 
 @dataclass(slots=True)
 class ModelCall:
-    """One call of the model. `outcome` is empty while it runs."""
+    """One call of a model. `outcome` is empty while it runs. `name`: `model` or `backup`."""
 
     text: str
     messages: int
+    name: str = "model"
     outcome: str = ""
     ended_at: float = 0.0
     at: float = 0.0
@@ -117,8 +118,8 @@ class Ledger:
             self._unlinked.append(send)
         self.on_change(send)
 
-    def start_model_call(self, text: str, messages: int) -> ModelCall:
-        call = ModelCall(text=text, messages=messages)
+    def start_model_call(self, text: str, messages: int, name: str = "model") -> ModelCall:
+        call = ModelCall(text, messages, name)
         self._append(call)
         self._counts["model_calls"] += 1
         self._counts["model_in_flight"] += 1

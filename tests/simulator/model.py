@@ -26,7 +26,7 @@ class Model:
         self._world = world
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/model/v1/chat/completions", self.complete)]
+        return [web.post("/{name:model|backup}/v1/chat/completions", self.complete)]
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         body = await wire.read_object(request)
@@ -34,8 +34,9 @@ class Model:
         if problem:
             return wire.send(problem)
         question, earlier = _read_messages(body["messages"])
-        fault = self._world.faults.take("model", question)
-        call = self._world.ledger.start_model_call(question, len(body["messages"]))
+        name = request.match_info["name"]
+        fault = self._world.faults.take(name, question)
+        call = self._world.ledger.start_model_call(question, len(body["messages"]), name)
         outcome = "abandoned"
         try:
             response = await self._answer(request, body, fault, answer_to(question, earlier))

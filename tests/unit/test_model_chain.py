@@ -30,13 +30,12 @@ class Said:
         self.name = name
         self._outcome = outcome
         self._uses_up = uses_up
-        self.slot_waits: list[float] = []
 
-    def answer(self, _: Any, deadline: Deadline, __: str, *, slot_wait_s: float) -> Answer:
-        self.slot_waits.append(slot_wait_s)
+    def answer(self, _: Any, deadline: Deadline, __: str, *, slot_wait_s: float = 0) -> Answer:
         if self._uses_up:
             deadline.end()
-        if self._outcome is not None:
+        is_free = isinstance(self._outcome, BusyError) and slot_wait_s > 0
+        if self._outcome is not None and not is_free:
             raise self._outcome
         return Answer(f"I am {self.name}", model=self.name)
 
@@ -94,13 +93,11 @@ def test_of_all_failures_the_one_with_most_hope_is_told() -> None:
         ask(KeyRefusedError("model:401"), PermanentError("model:404"))
 
 
-def test_only_the_last_model_is_waited_for() -> None:
-    busy = [Said(name, BusyError("model:busy")) for name in CHAIN]
-    models = Models({said.name: said for said in busy})  # type: ignore[misc]
-    with pytest.raises(BusyError):
-        models.answer(CHAIN, [], Deadline(60, 5), "trace")
+def test_a_busy_model_is_waited_for_when_nobody_else_can() -> None:
+    busy = BusyError("model:busy")
 
-    assert [said.slot_waits[0] > 0 for said in busy] == [False, False, True]
+    assert ask(busy, TransientError("model:500"), busy).model == "main"
+    assert ask(busy, None).model == "backup"
 
 
 def test_without_any_model_the_setting_is_named() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from shared.errors import PermanentError, TaskError, TransientError
+from shared.errors import BreakerOpenError, BusyError, PermanentError, TaskError, TransientError
 from workers.deadline import Deadline
 from workers.model.chat import Answer
 from workers.model.endpoint import ChatMessages, Endpoint
@@ -41,21 +41,24 @@ class Models:
         """Ask the models of `chain` until one answers; attempt number `attempt` of the message.
 
         Raises:
-            TaskError: none did; of their errors the one that gives most hope.
+            BusyError: nobody could, and one has no slot free
+            TaskError: none did; of their errors the one that gives most hope
         """
         failures: list[TaskError] = []
-        endpoints = self._in_turn(chain, attempt)
-        for endpoint in endpoints:
-            is_last = endpoint is endpoints[-1]
-            wait_s = deadline.remaining() * SLOT_WAIT_SHARE if is_last else 0.0
+        busy: Endpoint | None = None
+        for endpoint in self._in_turn(chain, attempt):
             try:
-                return endpoint.answer(messages, deadline, trace_id, slot_wait_s=wait_s)
+                return endpoint.answer(messages, deadline, trace_id)
+            except BusyError:
+                busy = busy or endpoint
             except TaskError as error:
                 failures.append(error)
                 if error.code in _FINAL_CODES or deadline.expired:
-                    break
-                if not is_last:
-                    _log_failover(endpoint, error)
+                    raise _most_hopeful(failures) from None
+                _log(endpoint, error)
+        if busy is not None:  # nobody else can: then a slot is worth waiting for
+            wait_s = deadline.remaining() * SLOT_WAIT_SHARE
+            return busy.answer(messages, deadline, trace_id, slot_wait_s=wait_s)
         raise _most_hopeful(failures)
 
     def _in_turn(self, chain: Sequence[str], attempt: int) -> list[Endpoint]:
@@ -66,9 +69,11 @@ class Models:
         return known[first:] + known[:first]
 
 
-def _log_failover(endpoint: Endpoint, error: TaskError) -> None:
+def _log(endpoint: Endpoint, error: TaskError) -> None:
+    if isinstance(error, BreakerOpenError):  # said once, when it opened
+        return
     metadata = {"model": endpoint.name, "error": str(error)}
-    logger.warning("model.passed_over", extra={"metadata": metadata})
+    logger.warning("model.failed", extra={"metadata": metadata})
 
 
 def _most_hopeful(failures: Sequence[TaskError]) -> TaskError:

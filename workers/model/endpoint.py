@@ -30,13 +30,18 @@ class Endpoint:
         self._slots = slots
 
     def answer(
-        self, messages: ChatMessages, deadline: Deadline, trace_id: str, *, slot_wait_s: float
+        self,
+        messages: ChatMessages,
+        deadline: Deadline,
+        trace_id: str,
+        *,
+        slot_wait_s: float = 0.0,
     ) -> Answer:
-        """Ask, with the next key when one is refused.
+        """Ask, with the next key when one is refused. slot_wait_s: how long a slot is waited for.
 
         Raises:
             BreakerOpenError: it failed too often and was not asked
-            BusyError: no slot was free for `slot_wait_s`; likewise
+            BusyError: no slot became free; likewise
             TaskError: as `Model.answer`
         """
         probe = self._breaker.permit()
