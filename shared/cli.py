@@ -11,6 +11,7 @@ import click
 from shared.errors import ClawdBotError, ConfigError
 
 COMMANDS: Mapping[str, str] = {
+    "conversation": "workers.ops.conversations:conversation",
     "dead": "workers.ops.letters:dead",
     "queue": "workers.ops.overview:queue",
     "trace": "workers.ops.tracing:trace",

@@ -50,7 +50,7 @@ class Event:
         """
         address = ",".join([f"{_quote(k)}:{_quote(v)}" for k, v in self.reply_address.items()])
         secret = seal(self.reply_secret) if self.reply_secret else ""
-        return _encodable(
+        return encodable(
             f'{{"v":{WIRE_VERSION},"platform":{_quote(self.platform)}'
             f',"app_id":{_quote(self.app_id)},"message_id":{_quote(self.message_id)}'
             f',"event_id":{_quote(self.event_id)},"conversation_id":{_quote(self.conversation_id)}'
@@ -173,10 +173,11 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 def dump_json(value: Any) -> str:
     """Compact JSON that UTF-8 can carry (a lone surrogate becomes `?`)."""
-    return _encodable(_encode(value))
+    return encodable(_encode(value))
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
+    """`text` as UTF-8 can carry it: a lone surrogate becomes `?`."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 from shared.config import Settings
+from shared.config.groups import Conversation
 from shared.errors import TransientError
 from shared.logs import log
-from shared.messages import Reply
+from shared.messages import Event, Reply
 from workers import notices
-from workers.bots import Bots
-from workers.conversation import prompt, remember
+from workers.bots import Bots, WorkerBot
+from workers.conversation import Memory
 from workers.deadline import Deadline
 from workers.model.chain import Models
 from workers.model.chat import Answer
+from workers.model.estimate import counter
+from workers.prompt import filled, prompt
 from workers.store import Claim, GoOn, Lanes
 
 logger = logging.getLogger(__name__)
@@ -29,6 +32,7 @@ class Process:
         self._lanes = lanes
         self._bots = bots
         self._models = models
+        self._memory = _memory(settings.conversation)
 
     def work(self, claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
         """Ask the model and write the reply back. See `Stage.work`.
@@ -39,7 +43,9 @@ class Process:
         """
         bot = self._bots.of(claim)
         event = bot.event(claim.record)
-        messages = prompt(self._settings.model.system_prompt, claim.history, event.text)
+        messages = prompt(
+            self._system_prompt(bot, event, claim), self._memory.newest(claim.history), event.text
+        )
         chain = self._settings.chain_of(bot.settings)
         answer = self._models.answer(
             chain, messages, self._deadline(claim), event.trace_id, attempt=claim.attempt
@@ -55,6 +61,10 @@ class Process:
         event = self._bots.of(claim).event(claim.record)
         return notices.failed(event.text, event.trace_id)
 
+    def _system_prompt(self, bot: WorkerBot, event: Event, claim: Claim) -> str:
+        template = bot.settings.system_prompt or self._settings.model.system_prompt
+        return filled(template, event, claim.now_ms / 1000, self._settings.timezone)
+
     def _deadline(self, claim: Claim) -> Deadline:
         total_s = self._settings.answer_timeout_s - claim.waited_s
         return Deadline(total_s=total_s, stall_s=self._settings.task_timeout_s)
@@ -62,12 +72,9 @@ class Process:
     def _write_back(
         self, claim: Claim, reply: Reply, text: str, answer: Answer, go_on: GoOn
     ) -> Claim | None:
-        memory = self._settings.conversation
-        turns, keep = remember(
-            claim.history, text, answer.text, turns=memory.turns, max_bytes=memory.max_bytes
-        )
+        turns, keep = self._memory.with_turn(claim.history, text, answer.text)
         following = self._lanes.write_back(
-            claim, reply, turns, keep=keep, ttl_s=memory.ttl_s, go_on=go_on
+            claim, reply, turns, keep=keep, ttl_s=self._settings.conversation.ttl_s, go_on=go_on
         )
         metadata: dict[str, Any] = {
             "attempt": claim.attempt,
@@ -80,3 +87,12 @@ class Process:
             metadata["text"] = answer.text
         log(logger, logging.INFO, "reply.written", **metadata)
         return following
+
+
+def _memory(settings: Conversation) -> Memory:
+    return Memory(
+        turns=settings.turns,
+        max_bytes=settings.max_bytes,
+        max_tokens=settings.max_tokens,
+        count=counter(settings.tokenizer),
+    )

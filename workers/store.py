@@ -210,6 +210,11 @@ class Lanes:
         names = [bot.counts, bot.dead, *(bot.event(i) for i in event_ids)]
         return int(self._run("drop", names, event_ids))
 
+    def forget(self, inbox: LaneKeys) -> int:
+        """Forget what was said in a conversation; how many entries (of questions, answers)."""
+        forget = self._client.register_script(script("forget"))
+        return int(forget(keys=[inbox.lane, inbox.state, inbox.history]))
+
     def count(self, bot: BotKeys, what: str) -> None:
         """Add one to a counter that is not part of the conservation equation."""
         with suppress(OutOfMemoryError):  # a full Redis must not keep the reply from going out

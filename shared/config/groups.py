@@ -124,6 +124,9 @@ class Conversation(Group):
         ge=0,
         le=10_000_000,
     )
+    tokenizer: Path | None = setting(
+        None, "The model's tokenizer.json, to count tokens exactly; unset: an estimate."
+    )
     ttl_s: int = setting(
         7 * 86_400, "How long a silent conversation is remembered.", unit="s", ge=60, le=31_536_000
     )

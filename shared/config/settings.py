@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,10 @@ from shared.platforms.settings import BotSettings, Secrets, is_loopback
 
 DEFAULT_BOT = "default"  #: the name of a platform's bot that needs none in its webhook's path
 WEAK_KEY_CHARS = 16
+#: What a system prompt may name in braces.
+PROMPT_VARIABLES = ("sender_name", "group_name", "date")
+
+_VARIABLE = re.compile(r"\{([a-z_]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,7 @@ class Settings(BaseSettings):
         if not self.all_bots():
             found.append("no bot is configured; set for instance CLAWDBOT_DINGTALK__APP_KEY")
         found += _endpoint_warnings(self.service.auth.endpoint)
+        found += self._prompt_warnings()
         if any(len(key.get_secret_value()) < WEAK_KEY_CHARS for key in self.master_key):
             found.append(
                 f"CLAWDBOT_MASTER_KEY has a key of less than {WEAK_KEY_CHARS} characters; "
@@ -146,6 +152,21 @@ class Settings(BaseSettings):
         if self.log.content:
             found.append("LOG_CONTENT is on: what people write is in the logs")
         return found
+
+    def _prompt_warnings(self) -> list[str]:
+        prompts = {"model.system_prompt": self.model.system_prompt}
+        for bot in self.all_bots():
+            prompts[f"the system_prompt of bot {bot.app_id}"] = bot.settings.system_prompt
+        return [
+            f"{where} names {{{name}}}, which is none of {', '.join(PROMPT_VARIABLES)}; "
+            "it is sent as it stands"
+            for where, prompt in prompts.items()
+            for name in _unknown_variables(prompt)
+        ]
+
+
+def _unknown_variables(prompt: str) -> list[str]:
+    return [name for name in _VARIABLE.findall(prompt) if name not in PROMPT_VARIABLES]
 
 
 def _endpoint_warnings(endpoint: str | None) -> list[str]:

@@ -11,7 +11,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `{bot}:conv:{c}:inbox` | list | none | lane: events to process, oldest first |
 | `{bot}:conv:{c}:outbox` | list | none | lane: replies to push; `!id`: a dead event's notice |
 | `{lane}:state` | hash | none | the head's claim, lease, attempts, due time; hint sequence |
-| `{bot}:conv:{c}:history` | list | conversation.ttl_s | for the model: JSON `{role, content}` |
+| `{bot}:conv:{c}:history` | list | conversation.ttl_s | `u` and a question, `a` and its answer |
 | `{bot}:conv:{c}:noticed` | string | 60 s | a notice was queued: at most one a minute |
 | `{bot}:counts` | hash | none | accepted, answered, rejected, cancelled, dead, dropped, refusals |
 | `{bot}:dead` | zset | none | dead letters: event id by time of death |

@@ -369,3 +369,43 @@ def test_help_needs_no_settings(arguments: list[str], shell: Shell) -> None:
 
     assert code == 0
     assert "Usage:" in out
+
+
+def remembered(bench: Bench) -> Event:
+    """A conversation with one turn in its memory."""
+    said = event("oc_memory", text="my name is Ada")
+    bench.accept(said)
+    turn = ["umy name is Ada", "ahello Ada"]
+    bench.lanes.write_back(bench.claim(said), Reply(("hello",)), turn, keep=20, ttl_s=60)
+    return said
+
+
+def test_conversation_show_has_the_size_and_the_words_only_if_asked(
+    bench: Bench, operator: Operator
+) -> None:
+    remembered(bench)
+
+    facts = operator.json("conversation", "show", "oc_memory")
+    assert (facts["turns"], facts["bytes"]) == (1, len("umy name is Adaahello Ada"))
+    assert 0 < facts["expires_in_s"] <= 60
+    assert "Ada" not in operator.told("conversation", "show", "oc_memory")
+    assert "user: my name is Ada" in operator.told("conversation", "show", "--text", "oc_memory")
+
+
+def test_conversation_forget_forgets_once_and_needs_a_yes(bench: Bench, operator: Operator) -> None:
+    remembered(bench)
+
+    refused = operator.run("conversation", "forget", "oc_memory")
+    assert refused.exit_code == 2
+    assert "--yes" in refused.output
+    assert "forgot 2 entries" in operator.told("conversation", "forget", "--yes", "oc_memory")
+    gone = operator.run("conversation", "forget", "--yes", "oc_memory")
+    assert gone.exit_code == 1
+    assert "nothing is remembered" in gone.output
+
+
+def test_an_unknown_bot_is_told_with_the_known_ones(bench: Bench, operator: Operator) -> None:
+    wrong = operator.run("conversation", "show", "oc_memory", "--bot", "feishu:nobody")
+
+    assert wrong.exit_code == 2
+    assert BOT.prefix in wrong.output

@@ -12,6 +12,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.errors import (
+    BusyError,
     ClaimLostError,
     OutcomeUnknownError,
     PermanentError,
@@ -45,8 +46,19 @@ class Recorder:
             raise self.fails
         return self.given
 
-    def retry(self, claim: Claim, wait_s: float, why: str, *, unsure: bool = False) -> None:
-        self._record("retry", round(wait_s), why, unsure)
+    def retry(
+        self,
+        claim: Claim,
+        wait_s: float,
+        why: str,
+        *,
+        unsure: bool = False,
+        is_attempt: bool = True,
+    ) -> None:
+        if is_attempt:
+            self._record("retry", round(wait_s), why, unsure)
+        else:
+            self._record("postpone", round(wait_s), why)
 
     def bury(self, claim: Claim, why: str, notice: Reply | None) -> None:
         self._record("bury", why, notice)
@@ -174,6 +186,13 @@ def test_a_claim_told_of_after_its_end_is_not_worked_on() -> None:
 
 def test_a_transient_error_is_a_retry() -> None:
     assert fate_of(TransientError("model:503", "busy")) == ("retry", 0, "model:503: busy", False)
+
+
+def test_our_own_limit_is_no_attempt() -> None:
+    kind, wait_s, why = fate_of(BusyError("model:busy", retry_after_s=100))
+
+    assert (kind, why) == ("postpone", "model:busy")
+    assert 50 <= wait_s <= 150
 
 
 def test_a_retry_comes_no_sooner_than_asked() -> None:

@@ -77,7 +77,7 @@ local function hold(lane, state, head, wish, now, is_turn)
     'claimed', text_of(now), 'tries', state.tries, 'since', state.since,
     'losses', state.losses or 0, 'own_losses', state.own_losses or 0, 'turn', is_turn and 1 or 0)
   if state.unsure then redis.call('HSET', key, 'unsure', state.unsure) end
-  redis.call('HDEL', key, 'retry', 'hints')
+  redis.call('HDEL', key, 'retry', 'hints', 'forget')
   redis.call('ZADD', DUE, lease, lane)
   if head:sub(1, 1) == '!' then return end
   local event, queue = event_of(lane, head), queue_of(lane)

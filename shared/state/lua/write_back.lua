@@ -11,7 +11,8 @@
 local inbox, outbox, event, history = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local claim, id = ARGV[4], ARGV[5]
 local now, wish = now_ms(), wish_at(9)
-if redis.call('HGET', state_of(inbox), 'claim') ~= claim then
+local state = redis.call('HMGET', state_of(inbox), 'claim', 'forget')
+if state[1] ~= claim then
   local following = taken_before(claim, wish, now)
   local is_written = is_record(event) and redis.call('HGET', event, 'written_by') == claim
   if following or is_written then return { 'ok', following } end
@@ -20,9 +21,9 @@ end
 
 active(now)
 redis.call('HSET', event, 'reply', ARGV[6], 'written', text_of(now), 'written_by', claim)
-local keep = tonumber(ARGV[7])
-for i = 14, #ARGV do redis.call('RPUSH', history, ARGV[i]) end
+local keep = state[2] and 0 or tonumber(ARGV[7])  -- forgotten meanwhile: nothing stays
 if keep > 0 then
+  for i = 14, #ARGV do redis.call('RPUSH', history, ARGV[i]) end
   redis.call('LTRIM', history, -keep, -1)
   redis.call('EXPIRE', history, ARGV[8])
 else
