@@ -53,7 +53,7 @@ def test_a_tick_tells_of_the_worker(bench: Bench) -> None:
 
 
 def test_an_access_token_is_fetched_for_a_full_redis(bench: Bench) -> None:
-    cache = TokenCache(bench.client, BOT, Vault.for_bot([], ["app-secret"], BOT.prefix))
+    cache = TokenCache(bench.client, BOT.token, Vault.for_bot([], ["app-secret"], BOT.prefix))
     fill(bench.client)
 
     token = cache.get(lambda: Token("t-secret", 7000.0), lambda: 1.0)
