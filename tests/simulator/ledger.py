@@ -54,10 +54,11 @@ class Send:
 
 @dataclass(slots=True)
 class ModelCall:
-    """One call of the model. `outcome` is empty while it runs."""
+    """One call of the model. `outcome` is empty while it runs; `key` names the key it came with."""
 
     text: str
     messages: int
+    key: str = ""
     outcome: str = ""
     ended_at: float = 0.0
     at: float = 0.0
@@ -117,8 +118,8 @@ class Ledger:
             self._unlinked.append(send)
         self.on_change(send)
 
-    def start_model_call(self, text: str, messages: int) -> ModelCall:
-        call = ModelCall(text=text, messages=messages)
+    def start_model_call(self, text: str, messages: int, key: str = "") -> ModelCall:
+        call = ModelCall(text=text, messages=messages, key=key)
         self._append(call)
         self._counts["model_calls"] += 1
         self._counts["model_in_flight"] += 1
