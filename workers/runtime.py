@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 
+import redis
 from celery.worker import state
 
 from shared.config import Settings
 from shared.config.models import NamedModel
 from shared.envelope import PROCESS, PUSH, hint_templates
-from shared.platforms.settings import reveal
 from workers.bots import Bots
 from workers.claims import ClaimKeeper
 from workers.client import HttpClient
+from workers.keys.sources import key_source
 from workers.model.chain import Models
 from workers.model.chat import Model
 from workers.model.endpoint import Endpoint
-from workers.model.keys import FixedKeys
 from workers.process import Process
 from workers.push import Push
 from workers.redis_client import connect
@@ -50,7 +50,7 @@ class Runtime:
         keeper = ClaimKeeper(self.lanes)
         client = HttpClient(concurrency=concurrency)
         bots = Bots(settings, self.redis)
-        process = Process(settings, self.lanes, bots, _models(settings, client))
+        process = Process(settings, self.lanes, bots, _models(settings, self.redis, client))
         push = Push(settings, self.lanes, bots, client)
         self.process = Stage(
             name=PROCESS,
@@ -83,10 +83,12 @@ def _policy(settings: Settings, limit_s: float) -> Policy:
     return Policy(limit_s=limit_s, base_s=settings.retry.base_s, cap_s=settings.retry.cap_s)
 
 
-def _models(settings: Settings, client: HttpClient) -> Models:
+def _models(settings: Settings, redis_client: redis.Redis, client: HttpClient) -> Models:
     return Models(
         {
-            name: Endpoint(name, _model(model, client), FixedKeys(reveal(model.ak_secret)))
+            name: Endpoint(
+                name, _model(model, client), key_source(settings, name, redis_client, client)
+            )
             for name, model in settings.all_models().items()
         }
     )
