@@ -12,6 +12,7 @@ from shared.errors import ClawdBotError, ConfigError
 
 COMMANDS: Mapping[str, str] = {
     "dead": "workers.ops.letters:dead",
+    "keys": "workers.ops.keyring:keys",
     "queue": "workers.ops.overview:queue",
     "trace": "workers.ops.tracing:trace",
 }

@@ -154,13 +154,12 @@ class KeyRing:
         known = self.find(entry.id)
         if known is not None and known.state != "archived":
             raise RingError(f"{entry.id} is already in the ring, as {known.state}")
-        return KeyRing((*(old for old in self.entries if old.id != entry.id), entry))
+        return KeyRing((entry, *(old for old in self.entries if old.id != entry.id)))
 
     def _mapped(self, change: Callable[[Entry], Entry]) -> KeyRing:
-        entries = tuple(change(entry) for entry in self.entries)
-        archived = sorted(
-            (entry for entry in entries if entry.state == "archived"),
-            key=lambda entry: entry.created_ms,
-        )
-        forgotten = {entry.id for entry in archived[:-MAX_ARCHIVED]}
-        return KeyRing(tuple(entry for entry in entries if entry.id not in forgotten))
+        """The archived ones stand last, in the order of archiving: the first are forgotten."""
+        changed, before = [change(entry) for entry in self.entries], self.archived_ids
+        live = [entry for entry in changed if entry.state != "archived"]
+        archived = [entry for entry in changed if entry.state == "archived"]
+        archived.sort(key=lambda entry: entry.id not in before)
+        return KeyRing((*live, *archived[-MAX_ARCHIVED:]))

@@ -38,6 +38,7 @@ class RingStore:
 
     def __init__(self, client: redis.Redis, model: str, master_keys: Sequence[str]) -> None:
         self.keys = RingKeys(model)
+        self._client = client
         self._vault = Vault.for_model(master_keys, (), self.keys.ring) if master_keys else None
         self._read = client.register_script(script("ring_read"))
         self._save = client.register_script(script("ring_save"))
@@ -72,6 +73,10 @@ class RingStore:
     def refuse(self, key_id: str) -> None:
         """All workers try this key last, for `REFUSED_MS`."""
         self._refuse(keys=[self.keys.refused], args=[key_id, REFUSED_MS])
+
+    def forgive(self, key_id: str) -> None:
+        """The key has worked: take back what `refuse` noted."""
+        self._client.zrem(self.keys.refused, key_id)
 
     def seal(self, pair: KeyPair) -> str:
         """Raises: ValueError, without a master key."""
