@@ -12,6 +12,7 @@ from shared.messages import Token
 from shared.state import keys
 from shared.vault import Vault
 from tests.integration.lanes import BOT, Bench, event, inbox
+from workers.keys.duty import KeyDuty
 from workers.store import Lanes
 from workers.supervision import Duties
 from workers.tokens import TokenCache
@@ -30,7 +31,15 @@ def fill(client: redis.Redis) -> None:
 
 
 def duties(lanes: Lanes, client: redis.Redis) -> Duties:
-    return Duties(client, lanes, worker="w1@host", facts={}, bots=[BOT], retention_days=1)
+    return Duties(
+        client,
+        lanes,
+        worker="w1@host",
+        facts={},
+        bots=[BOT],
+        retention_days=1,
+        model_keys=KeyDuty(client, [], warn_days=14),
+    )
 
 
 def test_a_tick_sweeps_a_full_redis(bench: Bench) -> None:

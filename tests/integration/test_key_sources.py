@@ -335,7 +335,7 @@ def test_a_pair_that_the_cloud_refuses_gives_way_to_the_next(
     assert redis_client.zrange(KEYS.refused, 0, -1) == [fingerprint("SK-secret-2")]
     world.keys.pairs.clear()
     world.keys.expire()
-    with pytest.raises(KeyRefusedError, match="clawdbot keys verify|401"):
+    with pytest.raises(KeyRefusedError, match=r"clawdbot keys verify|401"):
         ask(endpoint_of(cloud, redis_client, http))
 
 
