@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
 from shared.messages import dump_json
@@ -56,6 +56,9 @@ class Entry:
         return replace(self, state="archived", sealed="")
 
 
+_FIELDS = tuple(field.name for field in fields(Entry))
+
+
 @dataclass(frozen=True, slots=True)
 class KeyRing:
     """All keys of one model. A change gives another ring."""
@@ -64,10 +67,18 @@ class KeyRing:
 
     @classmethod
     def from_json(cls, text: str) -> KeyRing:
-        """`text` as `to_json` wrote it; empty text is an empty ring."""
+        """`text` as `to_json` wrote it; empty text is an empty ring.
+
+        Fields that a later release added are left aside.
+        """
         if not text:
             return cls()
-        return cls(tuple(Entry(**entry) for entry in json.loads(text)["entries"]))
+        return cls(
+            tuple(
+                Entry(**{name: entry[name] for name in _FIELDS if name in entry})
+                for entry in json.loads(text)["entries"]
+            )
+        )
 
     def to_json(self) -> str:
         return dump_json({"v": _VERSION, "entries": [asdict(entry) for entry in self.entries]})

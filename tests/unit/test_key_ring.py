@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from shared.state.key_ring import DAY_MS, MAX_ARCHIVED, Entry, KeyRing, RingError
@@ -33,6 +35,13 @@ def test_a_ring_comes_back_from_redis_as_it_went() -> None:
 
     assert KeyRing.from_json(ring.to_json()) == ring
     assert KeyRing.from_json("") == KeyRing()
+
+
+def test_fields_of_a_later_release_are_left_aside() -> None:
+    written = json.loads(ring_with("a").to_json())
+    written["entries"][0]["later"] = True
+
+    assert KeyRing.from_json(json.dumps(written)) == ring_with("a")
 
 
 def test_a_new_active_key_replaces_the_old_one_through_the_overlap() -> None:
