@@ -13,6 +13,7 @@ from aiohttp import web
 from ingress.bots import build_bots
 from ingress.health import Health
 from ingress.inbox import Inbox, Limits
+from ingress.key_gauges import KeyGauges
 from ingress.memory import MemoryWatch
 from ingress.metrics import Meter, Metrics
 from ingress.redis_client import connect
@@ -38,7 +39,8 @@ def build_app(settings: Settings) -> web.Application:
         wait_replicas=settings.redis.wait_replicas,
     )
     inbox = Inbox(client, hint_templates(), limits)
-    health = Health(client, list(bots.values()), metrics, memory, limits.queue_capacity)
+    model_keys = KeyGauges(metrics.registry, list(settings.all_models()))
+    health = Health(client, list(bots.values()), metrics, model_keys, memory, limits.queue_capacity)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     turns = asyncio.Semaphore(MAX_AT_ONCE)

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
 
 from ingress.bots import IngressBot
+from ingress.key_gauges import KeyGauges
 from ingress.memory import MemoryWatch
 from ingress.metrics import Metrics
 from ingress.patience import within
@@ -31,12 +32,14 @@ class Health:
         client: redis.asyncio.Redis,
         bots: list[IngressBot],
         metrics: Metrics,
+        model_keys: KeyGauges,
         memory: MemoryWatch,
         queue_capacity: int,
     ) -> None:
         self._client = client
         self._bots = bots
         self._metrics = metrics
+        self._model_keys = model_keys
         self._memory = memory
         self._queue_capacity = queue_capacity
         self._walk = client.register_script(script("walk"))
@@ -67,6 +70,7 @@ class Health:
             await within(PROBE_TIMEOUT_S, self._measure())
         except (RedisError, OSError, TimeoutError):
             self._metrics.forget_lanes()
+            self._model_keys.forget()
         text = generate_latest(self._metrics.registry)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -106,3 +110,4 @@ class Health:
             self._metrics.show_census(bot.keys.prefix, census)
         for queue in QUEUES:
             self._metrics.queue.labels(queue).set(await self._client.llen(queue))
+        await self._model_keys.measure(self._client)

@@ -27,6 +27,12 @@ class Metrics:
             ["platform", "bot", "outcome"],
             registry=self.registry,
         )
+        self.old_secret = Counter(
+            "clawdbot_ingress_old_secret",
+            "Messages still proved by a secret that is no longer the current one.",
+            ["platform", "bot"],
+            registry=self.registry,
+        )
         self.latency = Histogram(
             "clawdbot_ingress_ack_seconds",
             "From the first byte read to the answer.",
@@ -80,8 +86,13 @@ class Meter:
     def __init__(self, metrics: Metrics, platform: str, bot: str) -> None:
         self._child = lru_cache(partial(metrics.requests.labels, platform, bot))
         self._latency = metrics.latency.labels(platform)
+        self._old_secret = metrics.old_secret.labels(platform, bot)
 
     def count(self, outcome: str, seconds: float) -> None:
         """One call: what became of it, and how long it took."""
         self._child(outcome).inc()
         self._latency.observe(seconds)
+
+    def count_old_secret(self) -> None:
+        """A message was proved by a secret that is no longer the current one."""
+        self._old_secret.inc()

@@ -89,6 +89,8 @@ class Webhook:
             received = self._receive(request, body)
             if not isinstance(received, Event):
                 return received
+            if received.by_old_secret:
+                self._meter.count_old_secret()
             return await self._accept(request, received)
 
     def _receive(self, request: web.Request, body: bytes) -> Event | Answer:

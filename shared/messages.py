@@ -36,6 +36,8 @@ class Event:
     created_ms: int = 0
     reply_address: Mapping[str, str] = field(default_factory=dict)
     reply_secret: str = ""
+    #: Proved by a secret that is no longer the current one. Only the ingress wants to know.
+    by_old_secret: bool = field(default=False, compare=False, metadata={"wire": False})
     #: The event's one name in records, logs and hints: the same for every redelivery of it.
     trace_id: str = field(init=False, compare=False)
 
@@ -70,7 +72,7 @@ class Event:
         return cls(**{**value, "reply_secret": unseal(secret) if secret else ""})
 
 
-_EVENT_FIELDS = tuple(f.name for f in fields(Event) if f.init)
+_EVENT_FIELDS = tuple(f.name for f in fields(Event) if f.init and f.metadata.get("wire", True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""Seals what is secret in Redis: session webhooks, access tokens.
+"""Seals what is secret in Redis: session webhooks, access tokens, the key ring.
 
-Keys come from the master key if there is one, else from the bot's app secret, so that Redis alone
+Keys come from the master key if there is one, else from the owner's own secret, so that Redis alone
 opens nothing. Whatever is listed opens; the newest seals.
 """
 
@@ -17,6 +17,7 @@ from shared.errors import PermanentError
 
 _MASTER = "clawdbot vault 1, master key"
 _BOT = "clawdbot vault 1, bot secret"
+_MODEL = "clawdbot vault 1, model key"
 _KEY_BYTES = 32
 
 
@@ -35,9 +36,18 @@ class Vault:
 
         Bot secrets open even beside a master key, so introducing one loses nothing.
         """
-        masters = [_derived(key, f"{_MASTER}\x00{context}") for key in master_keys]
-        bots = [_derived(secret, f"{_BOT}\x00{context}") for secret in bot_secrets]
-        return cls([*masters, *bots])
+        return cls([*_all(master_keys, _MASTER, context), *_all(bot_secrets, _BOT, context)])
+
+    @classmethod
+    def for_model(
+        cls, master_keys: Sequence[str], own_secrets: Sequence[str], context: str
+    ) -> Vault:
+        """Likewise of a model. `own_secrets`: none for what the master keys alone may open.
+
+        Raises:
+            ValueError: there is neither a master key nor a secret.
+        """
+        return cls([*_all(master_keys, _MASTER, context), *_all(own_secrets, _MODEL, context)])
 
     def seal(self, text: str) -> str:
         """`text`, encrypted and authenticated, in URL-safe base64; different every time."""
@@ -58,6 +68,10 @@ class Vault:
                 "former CLAWDBOT_MASTER_KEY or app secret back as the second item of a JSON list",
             ) from error
         return opened.decode("utf-8", "surrogatepass")
+
+
+def _all(materials: Sequence[str], purpose: str, context: str) -> list[bytes]:
+    return [_derived(material, f"{purpose}\x00{context}") for material in materials]
 
 
 def _derived(material: str, info: str) -> bytes:

@@ -63,6 +63,6 @@ def _build(settings: Settings, client: redis.Redis) -> list[WorkerBot]:
         keys = BotKeys(bot.platform, bot.app_id)
         vault = Vault.for_bot(master, bot.settings.sealing_secrets, keys.prefix)
         outbound = load(PLATFORMS[bot.platform].outbound)(bot.settings)
-        tokens = TokenCache(client, keys, vault)
+        tokens = TokenCache(client, keys.token, vault)
         bots.append(WorkerBot(keys, bot.settings, outbound, vault, tokens))
     return bots

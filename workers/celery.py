@@ -16,6 +16,8 @@ from shared.config import Settings, settings_or_exit
 from shared.envelope import PROCESS, PUSH, QUEUES, hint_templates
 from shared.process import raise_open_files_limit
 from shared.state.keys import BotKeys
+from workers.keys.duty import KeyDuty
+from workers.keys.sources import ring_store
 from workers.redis_client import broker_options, connect
 from workers.runtime import Runtime
 from workers.store import Lanes
@@ -121,6 +123,11 @@ def _duties(worker: Any) -> Duties:
         facts=describe_worker(worker),
         bots=[BotKeys(bot.platform, bot.app_id) for bot in settings.all_bots()],
         retention_days=settings.dead_letters.retention_days,
+        model_keys=KeyDuty(
+            client,
+            [ring_store(settings, name, client) for name in settings.all_models()],
+            warn_days=settings.keys.warn_days,
+        ),
     )
 
 

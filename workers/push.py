@@ -124,7 +124,7 @@ class Push:
         try:
             return bot.outbound.read_reply(route, self._client.send(request, deadline))
         except TokenRejectedError:
-            bot.tokens.drop(token)
+            bot.tokens.drop(token.version)
             raise
 
     def _token(self, bot: WorkerBot, deadline: Deadline) -> CachedToken:

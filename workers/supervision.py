@@ -1,4 +1,4 @@
-"""A bootstep of every worker's main process: heartbeat, sweeper, retention of dead letters.
+"""A bootstep of every worker's main process: heartbeat, sweeper, dead letters, keys.
 
 It needs no queue and no beat: while one worker of any stage lives, lost work is found again.
 """
@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from shared.state import keys
 from shared.state.keys import BotKeys
+from workers.keys.duty import KeyDuty
 from workers.store import Lanes
 
 TICK_S = 1.0
@@ -43,6 +44,7 @@ class Duties:
         facts: Mapping[str, Any],
         bots: list[BotKeys],
         retention_days: int,
+        model_keys: KeyDuty,
     ) -> None:
         self._client = client
         self._lanes = lanes
@@ -50,6 +52,7 @@ class Duties:
         self._facts = facts
         self._bots = bots
         self._retention_ms = retention_days * 86_400_000
+        self._model_keys = model_keys
 
     def run(self, stop: threading.Event) -> None:
         """Tick until told to stop. An outage of Redis is waited out."""
@@ -74,6 +77,7 @@ class Duties:
         if self._sweep():
             self._forget_workers(now_ms)
             self._drop_old_letters(now_ms)
+            self._model_keys.tick(now_ms)
         seen = json.dumps({**self._facts, "seen_ms": now_ms})
         self._client.hset(keys.WORKERS, self._worker, seen)
 

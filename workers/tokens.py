@@ -1,4 +1,4 @@
-"""Platform access tokens: cached in Redis, fetched by one worker at a time."""
+"""Access tokens, of platforms and of clouds: cached in Redis, fetched by one worker at a time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import redis
 
-from shared.errors import TransientError
+from shared.errors import PermanentError, TransientError
 from shared.messages import Token
-from shared.state.keys import BotKeys
 from shared.state.scripts import script
 from shared.vault import Vault
 
@@ -29,12 +28,12 @@ class CachedToken:
 
 
 class TokenCache:
-    """One bot's access token, shared by all workers. Sealed at rest."""
+    """The token at one Redis key, shared by all workers. Sealed at rest."""
 
-    def __init__(self, client: redis.Redis, keys: BotKeys, vault: Vault) -> None:
+    def __init__(self, client: redis.Redis, key: str, vault: Vault) -> None:
         self._client = client
-        self._key = keys.token
-        self._lock = f"{keys.token}:lock"
+        self._key = key
+        self._lock = f"{key}:lock"
         self._vault = vault
         self._trusted: tuple[CachedToken, float] | None = None
         self._take_lock = client.register_script(script("token_lock"))
@@ -55,21 +54,36 @@ class TokenCache:
         self._trusted = (token, time.monotonic() + TRUST_S)
         return token
 
-    def drop(self, token: CachedToken) -> None:
-        """The platform refused this token: the next `get` fetches a new one."""
+    def drop(self, version: str, *, younger_stays_s: float = 0.0) -> bool:
+        """The token of this version was refused: the next `get` gives another.
+
+        younger_stays_s: one that was fetched less than this ago is kept. Returns whether the next
+        `get` gives another.
+        """
         self._trusted = None
-        self._drop(keys=[self._key], args=[token.version])
+        args = [version, int(younger_stays_s * 1000)]
+        return bool(self._drop(keys=[self._key], args=args))
 
     def _shared(self, fetch: Callable[[], Token], remaining_s: Callable[[], float]) -> CachedToken:
         holder = secrets.token_urlsafe(9)
         while remaining_s() > 0:
             value, version = self._client.hmget(self._key, ["value", "version"])
             if value is not None and version is not None:
-                return CachedToken(self._vault.open(value), version)
+                if token := self._opened(value, version):
+                    return token
+                continue
             if self._take_lock(keys=[self._lock, self._key], args=[holder, LOCK_MS]):
                 return self._fetch(fetch, holder)
             time.sleep(POLL_S)
         raise TransientError("token:busy", "another worker was still fetching the access token")
+
+    def _opened(self, value: str, version: str) -> CachedToken | None:
+        """None: no key of ours sealed it (any more), and it is gone now."""
+        try:
+            return CachedToken(self._vault.open(value), version)
+        except PermanentError:
+            self.drop(version)
+            return None
 
     def _fetch(self, fetch: Callable[[], Token], holder: str) -> CachedToken:
         try:

@@ -15,6 +15,7 @@ from shared.config.fields import Group
 from shared.config.known import Path, env_name
 from shared.config.model_blocks import model_blocks, model_faults
 from shared.config.problems import sentences
+from shared.config.secret_files import read_secret_files
 from shared.config.settings import Settings
 from shared.config.sources import CONFIG_FILE, ENV_FILES, Layer, env_layer, read_env_file
 from shared.config.vocabulary import Vocabulary
@@ -39,6 +40,7 @@ def load_settings(
     given: Layer = {}
     for layer in layers:
         given.update(vocabulary.known_in(layer, problems))
+    read_secret_files(given, here, problems)
     settings = _build(given, blocks, problems)
     if problems or settings is None:
         raise ConfigError(problems)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     master_key: Secrets = setting(
         (), "Seals secrets in Redis; a JSON list while rotating; unset: the bot's app secret does."
     )
+    master_key_file: Path | None = setting(None, "A file that holds it; instead of it.")
     models: Mapping[str, NamedModel] = {}
     default_bots: Mapping[str, SerializeAsAny[BotSettings]] = {}
     bots: Mapping[str, SerializeAsAny[BotSettings]] = {}

@@ -11,13 +11,14 @@ _MILLISECOND_DIGITS = 12
 _MAX_DIGITS = 16
 
 
-def matches_any(presented: str, accepted: Iterable[str]) -> bool:
-    """Whether `presented` is one of `accepted`. Tries all: time doesn't tell which or how far."""
+def match_index(presented: str, accepted: Iterable[str]) -> int:
+    """Which of `accepted` `presented` is, from 0; -1 for none.
+
+    Tries all: time doesn't tell a stranger how far he came.
+    """
     given = _bytes(presented)
-    matched = False
-    for candidate in accepted:
-        matched |= hmac.compare_digest(given, _bytes(candidate))
-    return matched
+    matches = [hmac.compare_digest(given, _bytes(candidate)) for candidate in accepted]
+    return matches.index(True) if True in matches else -1
 
 
 def read_timestamp_ms(header: str, *, seconds: bool) -> int | None:

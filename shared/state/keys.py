@@ -15,8 +15,13 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `{bot}:conv:{c}:noticed` | string | 60 s | a notice was queued: at most one a minute |
 | `{bot}:counts` | hash | none | accepted, answered, rejected, cancelled, dead, dropped, refusals |
 | `{bot}:dead` | zset | none | dead letters: event id by time of death |
-| `{bot}:token` | hash | expiry | platform access token: sealed value, version |
+| `{bot}:token` | hash | expiry | platform access token: sealed value, version, ms it was fetched |
 | `{bot}:token:lock` | string | 10 s | one worker fetches a token |
+| `clawdbot:keys:{model}` | string | none | the model's key ring: JSON, its pairs sealed |
+| `clawdbot:keys:{model}:refused` | zset | 5 min | refused of late: id by the ms until then |
+| `clawdbot:keys:{model}:bearer:{pair}` | hash | expiry | the key given for it; as `{bot}:token` |
+| `clawdbot:keys:{model}:bearer:{pair}:lock` | string | 10 s | one worker exchanges the pair |
+| `clawdbot:keys:{model}:warned:{what}` | string | 1 day | an operator was warned of this key |
 | `clawdbot:due` | zset | none | every unfinished lane, by the ms when somebody has to look |
 | `clawdbot:hints` | hash | none | per queue: last sequence number issued and claimed |
 | `clawdbot:qps:{second}` | string | 2 s | events accepted in this second |
@@ -32,7 +37,8 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `clawdbot:probe` | string | 1 s | `/ready` proved that Redis takes writes |
 
 W accept: ingress. W events, lanes, counts, due, hints, suspects: scripts, called by ingress and
-workers. W tokens: workers. W workers: workers. R: all of them, the CLI and `/metrics`.
+workers. W tokens: workers. W keys: `clawdbot keys`, workers. W workers: workers.
+R: all of them, the CLI and `/metrics`.
 """
 
 from __future__ import annotations
@@ -137,3 +143,25 @@ class LaneKeys:
     @property
     def noticed(self) -> str:
         return f"{self.conversation}:noticed"
+
+
+@dataclass(frozen=True, slots=True)
+class RingKeys:
+    """The keys around one model's key ring."""
+
+    model: str
+
+    @property
+    def ring(self) -> str:
+        return f"clawdbot:keys:{self.model}"
+
+    @property
+    def refused(self) -> str:
+        return f"{self.ring}:refused"
+
+    def bearer(self, pair: str) -> str:
+        """pair: a digest of the pair and of all that its bearer depends on."""
+        return f"{self.ring}:bearer:{pair}"
+
+    def warned(self, what: str) -> str:
+        return f"{self.ring}:warned:{what}"

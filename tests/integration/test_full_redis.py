@@ -12,6 +12,7 @@ from shared.messages import Token
 from shared.state import keys
 from shared.vault import Vault
 from tests.integration.lanes import BOT, Bench, event, inbox
+from workers.keys.duty import KeyDuty
 from workers.store import Lanes
 from workers.supervision import Duties
 from workers.tokens import TokenCache
@@ -30,7 +31,15 @@ def fill(client: redis.Redis) -> None:
 
 
 def duties(lanes: Lanes, client: redis.Redis) -> Duties:
-    return Duties(client, lanes, worker="w1@host", facts={}, bots=[BOT], retention_days=1)
+    return Duties(
+        client,
+        lanes,
+        worker="w1@host",
+        facts={},
+        bots=[BOT],
+        retention_days=1,
+        model_keys=KeyDuty(client, [], warn_days=14),
+    )
 
 
 def test_a_tick_sweeps_a_full_redis(bench: Bench) -> None:
@@ -53,7 +62,7 @@ def test_a_tick_tells_of_the_worker(bench: Bench) -> None:
 
 
 def test_an_access_token_is_fetched_for_a_full_redis(bench: Bench) -> None:
-    cache = TokenCache(bench.client, BOT, Vault.for_bot([], ["app-secret"], BOT.prefix))
+    cache = TokenCache(bench.client, BOT.token, Vault.for_bot([], ["app-secret"], BOT.prefix))
     fill(bench.client)
 
     token = cache.get(lambda: Token("t-secret", 7000.0), lambda: 1.0)

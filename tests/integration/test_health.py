@@ -14,6 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shared.messages import Reply
 from shared.state import keys
+from shared.state.key_ring import DAY_MS, Entry, KeyRing
+from shared.state.keys import RingKeys
 from tests.integration.gateway import Gateway, build, running, settings_for
 from tests.integration.lanes import BOT, Bench, event, outbox
 from tests.redis_server import RedisServer
@@ -216,3 +218,28 @@ async def test_metrics_are_prometheus_text_with_labels_from_closed_sets(gateway:
     assert families["clawdbot_ingress_ack_seconds"].type == "histogram"
     assert b"secret-id" not in answer.body
     assert b"made-up" not in answer.body
+
+
+async def test_key_rings_are_shown_by_state_without_being_opened(
+    gateway: Gateway, redis_client: redis.Redis
+) -> None:
+    now_ms = int(redis_client.time()[0]) * 1000
+    entries = [
+        Entry("aaaaaaaa", "active", "sealed", now_ms, now_ms + 30 * DAY_MS),
+        Entry("bbbbbbbb", "replaced", "sealed", now_ms, now_ms, now_ms + 5 * DAY_MS),
+        Entry("cccccccc", "replaced", "sealed", now_ms, now_ms, now_ms + 2 * DAY_MS),
+        Entry("dddddddd", "archived", "", now_ms, now_ms),
+    ]
+    redis_client.set(RingKeys("default").ring, KeyRing(tuple(entries)).to_json())
+
+    async def shown(metric: str, state: str) -> float | None:
+        return await gateway.metric(metric, model="default", state=state)
+
+    assert await shown("clawdbot_key_expiry_days", "active") == pytest.approx(30, abs=0.01)
+    assert await shown("clawdbot_key_expiry_days", "replaced") == pytest.approx(2, abs=0.01)
+    assert await shown("clawdbot_key_expiry_days", "next") is None
+    counts = [await shown("clawdbot_keys", state) for state in ("active", "replaced", "next")]
+    assert counts == [1, 2, 0]
+    redis_client.delete(RingKeys("default").ring)
+    assert await shown("clawdbot_key_expiry_days", "active") is None
+    assert await shown("clawdbot_keys", "active") == 0

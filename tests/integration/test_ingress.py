@@ -540,3 +540,20 @@ async def test_message_text_is_logged_only_when_asked_for(
     silent, open_ = [r.metadata for r in caplog.records if r.msg == "event.received"]
     assert silent == {"platform": "feishu", "bot": "default", "outcome": "accepted"}
     assert open_ == {**silent, "text": "a word"}
+
+
+async def test_messages_proved_by_an_old_secret_are_counted(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """When the count rests, the old secret may go."""
+    rotated = settings_for(
+        redis_server.url,
+        DINGTALK__APP_SECRET=json.dumps(["new", CREDENTIALS[names.DINGTALK_APP_SECRET]]),
+        FEISHU__ENCRYPT_KEY=json.dumps(["new", CREDENTIALS[names.FEISHU_ENCRYPT_KEY]]),
+    )
+    async with running(rotated) as gateway:
+        for platform in PLATFORMS:
+            metric = {"platform": platform, "bot": "default"}
+            assert await gateway.metric("clawdbot_ingress_old_secret_total", **metric) == 0
+            assert (await gateway.post(build(platform))).status == 200
+            assert await gateway.metric("clawdbot_ingress_old_secret_total", **metric) == 1

@@ -16,6 +16,7 @@ from shared.vault import Vault
 from workers.tokens import CachedToken, TokenCache
 
 BOT = BotKeys("feishu", "cli_test")
+VAULT = Vault.for_bot([], ["app-secret"], BOT.prefix)
 LONG_S = 10.0
 
 
@@ -46,7 +47,7 @@ def cache(redis_client: redis.Redis) -> TokenCache:
 
 
 def cache_on(client: redis.Redis) -> TokenCache:
-    return TokenCache(client, BOT, Vault.for_bot([], ["app-secret"], BOT.prefix))
+    return TokenCache(client, BOT.token, VAULT)
 
 
 def remaining() -> float:
@@ -93,9 +94,9 @@ def test_a_refused_token_is_dropped_and_fetched_once_more(
     refused = cache.get(platform.fetch, remaining)
 
     for _ in range(3):
-        cache.drop(refused)
+        cache.drop(refused.version)
     fresh = cache.get(platform.fetch, remaining)
-    cache.drop(refused)  # by a worker that heard of it late
+    cache.drop(refused.version)  # by a worker that heard of it late
 
     assert cache.get(platform.fetch, remaining) == fresh
     assert platform.asked == 2
@@ -166,7 +167,7 @@ def test_a_trusted_token_costs_redis_nothing(
     redis_client.flushall()
 
     assert cache.get(platform.fetch, remaining) == first
-    cache.drop(first)
+    cache.drop(first.version)
     assert cache.get(platform.fetch, remaining) != first
 
 
@@ -181,8 +182,31 @@ def test_a_token_that_came_since_it_was_looked_for_is_not_fetched_again(
                 cache_on(redis_client).get(platform.fetch, remaining)
             return self._lock_script(**kwargs)
 
-    cache = ComesInBetween(redis_client, BOT, Vault.for_bot([], ["app-secret"], BOT.prefix))
+    cache = ComesInBetween(redis_client, BOT.token, VAULT)
     cache._lock_script, cache._take_lock = cache._take_lock, cache._open_in_between
 
     assert cache.get(platform.fetch, remaining).value == "t-secret-1"
     assert platform.asked == 1
+
+
+def test_a_young_token_is_kept_when_it_is_refused(
+    cache: TokenCache, platform: Platform, redis_client: redis.Redis
+) -> None:
+    """It is as good as the next one: what was refused must be something else."""
+    token = cache.get(platform.fetch, remaining)
+
+    assert not cache.drop(token.version, younger_stays_s=30)
+    assert cache.get(platform.fetch, remaining) == token
+    redis_client.hincrby(BOT.token, "fetched", -30_000)
+    assert cache.drop(token.version, younger_stays_s=30)
+    assert cache.drop(token.version, younger_stays_s=30)  # said by another worker
+    assert cache.get(platform.fetch, remaining) != token
+
+
+def test_a_token_that_no_key_opens_any_more_is_fetched_anew(
+    platform: Platform, redis_client: redis.Redis
+) -> None:
+    former = TokenCache(redis_client, BOT.token, Vault.for_bot([], ["former"], BOT.prefix))
+    former.get(platform.fetch, remaining)
+
+    assert cache_on(redis_client).get(platform.fetch, remaining).value == "t-secret-2"

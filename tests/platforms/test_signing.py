@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.platforms.signing import is_fresh, matches_any, read_timestamp_ms
+from shared.platforms.signing import is_fresh, match_index, read_timestamp_ms
 
 
 @pytest.mark.parametrize(
@@ -19,12 +19,16 @@ from shared.platforms.signing import is_fresh, matches_any, read_timestamp_ms
     ],
 )
 def test_any_accepted_value_matches(presented: str, accepted: list[str], is_match: bool) -> None:
-    assert matches_any(presented, accepted) is is_match
+    assert (match_index(presented, accepted) >= 0) is is_match
+
+
+def test_the_first_accepted_value_that_matches_is_told() -> None:
+    assert [match_index(value, ["a", "b", "b"]) for value in ("a", "b", "c")] == [0, 1, -1]
 
 
 def test_every_accepted_value_is_tried() -> None:
     tried = []
-    assert matches_any("a", (tried.append(value) or value for value in "abc"))
+    assert match_index("a", (tried.append(value) or value for value in "abc")) == 0
     assert tried == ["a", "b", "c"]
 
 

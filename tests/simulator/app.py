@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from tests.simulator.chat import Chat
+from tests.simulator.clouds import Clouds
 from tests.simulator.control import Control, bad_request
 from tests.simulator.dingtalk import DingTalk
 from tests.simulator.feishu import Feishu
@@ -28,6 +29,8 @@ def build_app(world: World) -> web.Application:
     app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[_same_origin])
     for part in world.parts:
         app.add_routes(_PARTS[part](world).routes())
+    if "model" in world.parts:
+        app.add_routes(Clouds(world).routes())
     app.add_routes(Control(world).routes())
     chat = Chat(world)
     app.add_routes(chat.routes())

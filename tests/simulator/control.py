@@ -25,6 +25,8 @@ class Control:
             web.get("/control/stats", self.stats),
             web.post("/control/events", self.report_events),
             web.post("/control/model", self.set_pace),
+            web.post("/control/keys", self.change_keys),
+            web.get("/control/keys", self.count_keys),
             web.post("/control/tokens/expire", self.expire_tokens),
             web.post("/control/sessions/expire", self.expire_sessions),
             web.post("/control/uuids/expire", self.expire_uuids),
@@ -78,6 +80,30 @@ class Control:
         except TypeError as error:
             return bad_request(str(error))
         return web.json_response(dataclasses.asdict(self._world.pace))
+
+    async def change_keys(self, request: web.Request) -> web.Response:
+        """What the model accepts from now on: add, revoke (keys), pairs ({id: secret}),
+        revoke_pairs (ids), lifetime_s and expire (of keys given for pairs).
+        """
+        body, desk = await wire.read_object(request), self._world.keys
+        unknown = body.keys() - {"add", "revoke", "pairs", "revoke_pairs", "lifetime_s", "expire"}
+        if unknown:
+            return bad_request(f"unknown: {', '.join(sorted(unknown))}")
+        desk.keys |= set(body.get("add", ()))
+        desk.keys -= set(body.get("revoke", ()))
+        desk.pairs |= body.get("pairs", {})
+        for key_id in body.get("revoke_pairs", ()):
+            desk.pairs.pop(key_id, None)
+        desk.lifetime_s = float(body.get("lifetime_s", desk.lifetime_s))
+        if body.get("expire"):
+            desk.expire()
+        return await self.count_keys(request)
+
+    async def count_keys(self, _: web.Request) -> web.Response:
+        """How many keys and pairs are accepted, and how many pairs were exchanged so far."""
+        desk = self._world.keys
+        counts = {"keys": len(desk.keys), "pairs": len(desk.pairs), "exchanges": desk.exchanges}
+        return web.json_response(counts)
 
     async def expire_tokens(self, _: web.Request) -> web.Response:
         self._world.dingtalk_tokens.expire()

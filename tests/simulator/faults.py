@@ -8,8 +8,9 @@ from typing import Any
 
 _SEND_TARGETS = ("dingtalk.session", "dingtalk.robot", "feishu.reply")
 _TOKEN_TARGETS = ("dingtalk.token", "feishu.token")
+_EXCHANGE_TARGETS = ("baidu.token", "volcengine.key")
 _MODEL_TARGETS = ("model", "backup")
-TARGETS = (*_MODEL_TARGETS, *_SEND_TARGETS, *_TOKEN_TARGETS)
+TARGETS = (*_MODEL_TARGETS, *_SEND_TARGETS, *_TOKEN_TARGETS, *_EXCHANGE_TARGETS)
 
 #: Kinds after which the work is not done: the fault answers (or doesn't) in its place.
 _STOPPING = frozenset({"status", "errcode", "empty", "hang", "drop"})
@@ -18,7 +19,7 @@ _SPOILING = frozenset({"slow", "drip", "cut", "lose_response"})
 
 KINDS: Mapping[str, frozenset[str]] = {
     **{target: _STOPPING | _SPOILING | {"expire_tokens"} for target in TARGETS},
-    "dingtalk.session": _STOPPING | _SPOILING,
+    **{target: _STOPPING | _SPOILING for target in ("dingtalk.session", *_EXCHANGE_TARGETS)},
     **{target: _STOPPING | _SPOILING | {"error_event", "long"} for target in _MODEL_TARGETS},
 }
 
@@ -92,7 +93,7 @@ class Faults:
         if fault.kind not in KINDS[fault.target]:
             kinds = ", ".join(sorted(KINDS[fault.target]))
             raise FaultError(f"{fault.target} has no kind {fault.kind!r}; one of {kinds}")
-        if fault.match and fault.target in _TOKEN_TARGETS:
+        if fault.match and fault.target in (*_TOKEN_TARGETS, *_EXCHANGE_TARGETS):
             raise FaultError("a token request carries no text: leave match empty")
         _check_numbers(fault)
         self._orders.append(fault)

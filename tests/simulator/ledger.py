@@ -54,11 +54,15 @@ class Send:
 
 @dataclass(slots=True)
 class ModelCall:
-    """One call of a model. `outcome` is empty while it runs. `name`: `model` or `backup`."""
+    """One call of a model. `outcome` is empty while it runs.
+
+    name: `model` or `backup`. key: names the key that it came with.
+    """
 
     text: str
     messages: int
     name: str = "model"
+    key: str = ""
     outcome: str = ""
     ended_at: float = 0.0
     at: float = 0.0
@@ -118,13 +122,11 @@ class Ledger:
             self._unlinked.append(send)
         self.on_change(send)
 
-    def start_model_call(self, text: str, messages: int, name: str = "model") -> ModelCall:
-        call = ModelCall(text, messages, name)
+    def start_model_call(self, call: ModelCall) -> None:
         self._append(call)
         self._counts["model_calls"] += 1
         self._counts["model_in_flight"] += 1
         self._peak = max(self._peak, self._counts["model_in_flight"])
-        return call
 
     def end_model_call(self, call: ModelCall, outcome: str) -> None:
         call.outcome, call.ended_at = outcome, self.clock()

@@ -14,6 +14,8 @@ from aiohttp import web
 from tests.simulator import credentials as names
 from tests.simulator import wire
 from tests.simulator.faults import Fault
+from tests.simulator.key_desk import key_name
+from tests.simulator.ledger import ModelCall
 from tests.simulator.wire import Answer
 from tests.simulator.world import World
 
@@ -36,7 +38,8 @@ class Model:
         question, earlier = _read_messages(body["messages"])
         name = request.match_info["name"]
         fault = self._world.faults.take(name, question)
-        call = self._world.ledger.start_model_call(question, len(body["messages"]), name)
+        call = ModelCall(question, len(body["messages"]), name, key_name(_bearer(request)))
+        self._world.ledger.start_model_call(call)
         outcome = "abandoned"
         try:
             response = await self._answer(request, body, fault, answer_to(question, earlier))
@@ -46,10 +49,9 @@ class Model:
             self._world.ledger.end_model_call(call, outcome)
 
     def _problem(self, request: web.Request, body: dict[str, Any]) -> Answer | None:
-        known = self._world.credentials
-        if request.headers.get("Authorization") != f"Bearer {known[names.MODEL_KEY]}":
+        if not self._world.keys.accepts(_bearer(request), str(body.get("model"))):
             return _error(401, "invalid_api_key", "Incorrect API key provided")
-        if body.get("model") != known[names.MODEL_NAME]:
+        if body.get("model") != self._world.credentials[names.MODEL_NAME]:
             return _error(404, "model_not_found", f"The model {body.get('model')!r} does not exist")
         messages = body.get("messages")
         if not (isinstance(messages, list) and all(isinstance(m, dict) for m in messages)):
@@ -136,6 +138,10 @@ def answer_to(question: str, earlier: int) -> str:
     turns = "turn" if earlier == 1 else "turns"
     memory = f"I remember {earlier} earlier {turns}" if earlier else "this is our first turn"
     return f"You said: {question}\n(The demo model is answering; {memory}.)"
+
+
+def _bearer(request: web.Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 def _read_messages(messages: list[dict[str, Any]]) -> tuple[str, int]:

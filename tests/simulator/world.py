@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from tests.simulator import credentials as names
 from tests.simulator.faults import Faults
+from tests.simulator.key_desk import KeyDesk
 from tests.simulator.ledger import Ledger
 
 TOKEN_LIFETIME_S = 7200
@@ -62,12 +64,14 @@ class World:
     pace: Pace = field(default_factory=Pace)
     sessions_void_until_ms: int = 0
     ledger: Ledger = field(init=False)
+    keys: KeyDesk = field(init=False)
     dingtalk_tokens: TokenDesk = field(init=False)
     feishu_tokens: TokenDesk = field(init=False)
     feishu_uuids: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(clock=lambda: self.clock())
+        self.keys = KeyDesk(self.credentials.get(names.MODEL_KEY, ""), lambda: self.clock())
         # DingTalk gives the same token within its life, Feishu while 30 minutes are left.
         self.dingtalk_tokens = TokenDesk("", 0.0, lambda: self.clock())
         self.feishu_tokens = TokenDesk("t-", 1800.0, lambda: self.clock())

@@ -280,3 +280,24 @@ def test_every_problem_is_told_at_once(tmp_path):
     assert "CLAWDBOT_SECURITY__QPS (environment): must be a whole number" in told
     assert "CLAWDBOT_FOO (environment) is not a setting" in told
     assert "CLAWDBOT_DINGTALK__APP_SECRET is missing" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"), [("m-1\n", ["m-1"]), ('["m-2", "m-1"]\n', ["m-2", "m-1"])]
+)
+def test_the_master_key_may_come_from_a_file(tmp_path, text, keys):
+    (tmp_path / "master").write_text(text)
+
+    settings = load_settings({"CLAWDBOT_MASTER_KEY_FILE": "master"}, cwd=tmp_path)
+
+    assert revealed(settings.master_key) == keys
+
+
+def test_with_a_key_ring_an_exchange_needs_no_pair_in_the_settings(tmp_path):
+    environ = {
+        "CLAWDBOT_ENDPOINT": "https://m/v2",
+        "CLAWDBOT_MODEL__AUTH": "baidu",
+        "CLAWDBOT_MASTER_KEY": "m",
+    }
+
+    assert load_settings(environ, cwd=tmp_path).model.auth == "baidu"

@@ -238,3 +238,36 @@ def test_two_bots_of_one_app(tmp_path):
     (problem,) = problems_of(tmp_path, {**FEISHU, **bot, "CLAWDBOT_BOTS__S__PLATFORM": "feishu"})
 
     assert problem.startswith("feishu and bots.s are the same feishu app cli_1")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [(None, "the file can't be read: No such file"), ("\n", "the file is empty")],
+)
+def test_a_master_key_file_that_holds_no_key(tmp_path, text, told):
+    if text is not None:
+        (tmp_path / "master").write_text(text)
+
+    (problem,) = problems_of(tmp_path, {"CLAWDBOT_MASTER_KEY_FILE": "master"})
+
+    assert problem.startswith("CLAWDBOT_MASTER_KEY_FILE (environment)")
+    assert told in problem
+
+
+def test_a_master_key_in_two_places(tmp_path):
+    (tmp_path / "master").write_text(SECRET)
+    both = {"CLAWDBOT_MASTER_KEY_FILE": "master", "CLAWDBOT_MASTER_KEY": SECRET}
+
+    (problem,) = problems_of(tmp_path, both)
+
+    assert "are both set; keep one of them" in problem
+    assert SECRET not in problem
+
+
+@pytest.mark.parametrize("more", [{}, {"CLAWDBOT_AK_SECRET": SECRET, "CLAWDBOT_MASTER_KEY": "m"}])
+def test_an_exchange_without_an_access_key_id(tmp_path, more):
+    environ = {"CLAWDBOT_ENDPOINT": "https://m/v2", "CLAWDBOT_MODEL__AUTH": "baidu"}
+
+    (problem,) = problems_of(tmp_path, {**environ, **more})
+
+    assert problem == "CLAWDBOT_AK_ID is not set, but needed with auth=baidu"

@@ -50,9 +50,17 @@ def test_the_wire_form_is_what_the_general_encoder_writes(
     text: str, name: str, group: bool, address: dict[str, str]
 ) -> None:
     event = make(text=text, sender_id=name, is_group=group, reply_address=address, created_ms=7)
-    values = {f.name: getattr(event, f.name) for f in fields(Event) if f.init}
+    names = [f.name for f in fields(Event) if f.init and f.metadata.get("wire", True)]
+    values = {name: getattr(event, name) for name in names}
 
     assert event.to_wire(str) == dump_json({"v": WIRE_VERSION, **values})
+
+
+def test_with_which_secret_an_event_was_proved_stays_in_the_ingress() -> None:
+    event = make(by_old_secret=True)
+
+    assert "old_secret" not in event.to_wire(str)
+    assert not Event.from_wire(event.to_wire(str), str).by_old_secret
 
 
 def test_fields_of_a_later_release_are_left_aside() -> None:

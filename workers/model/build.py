@@ -7,13 +7,12 @@ import redis
 from shared.config import Settings
 from shared.config.groups import ModelCalls
 from shared.config.models import NamedModel
-from shared.platforms.settings import reveal
 from workers.client import HttpClient
+from workers.keys.sources import key_source
 from workers.model.breaker import Breaker, Limits
 from workers.model.chain import Models
 from workers.model.chat import Model
 from workers.model.endpoint import Endpoint
-from workers.model.keys import FixedKeys
 from workers.model.slots import Slots
 
 
@@ -25,7 +24,7 @@ def build_models(settings: Settings, client: HttpClient, store: redis.Redis) -> 
     endpoints = {}
     for name, model in models.items():
         breaker = Breaker(store, name, _limits(settings.model_calls))
-        keys = FixedKeys(reveal(model.ak_secret))
+        keys = key_source(settings, name, store, client)
         endpoints[name] = Endpoint(name, _model(model, client), keys, breaker, slots)
     return Models(endpoints)
 

@@ -1,9 +1,11 @@
-"""The keys of one model, as its calls need them: usable ones in order, and word of a refusal."""
+"""The keys of one model, as its calls need them: usable ones in order, and word of a refusal.
+
+`workers/keys` has where they come from.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,17 +14,23 @@ from workers.deadline import Deadline
 
 @dataclass(frozen=True, slots=True)
 class ModelKey:
-    """What stands behind `Bearer` in a call. `id` names it in logs and marks; it tells nothing."""
+    """What stands behind `Bearer` in a call. `id` names it in logs and marks; it tells nothing.
+
+    version: of the token that an AccessKey pair was exchanged for; empty for any other key.
+    """
 
     id: str
     bearer: str = field(repr=False)
+    version: str = ""
 
 
 class KeySource(Protocol):
     """Where a model's keys come from. Thread-safe."""
 
-    def usable(self, deadline: Deadline) -> Sequence[ModelKey]:
+    def usable(self, deadline: Deadline) -> Iterator[ModelKey]:
         """The keys that may be tried, best first; cheap enough for every call.
+
+        Whoever asks for another one has told `refused` of the last.
 
         Raises:
             TaskError: there is none, or none could be got in time.
@@ -30,22 +38,3 @@ class KeySource(Protocol):
 
     def refused(self, key: ModelKey) -> None:
         """The endpoint refused this key: others go first from now on."""
-
-
-class FixedKeys:
-    """Keys as they stand in the settings."""
-
-    def __init__(self, secrets: Sequence[str]) -> None:
-        self._keys = [ModelKey(key_id(secret), secret) for secret in secrets] or [ModelKey("", "")]
-
-    def usable(self, deadline: Deadline) -> Sequence[ModelKey]:
-        return self._keys
-
-    def refused(self, key: ModelKey) -> None:
-        if key in self._keys[:-1]:
-            self._keys = [*(other for other in self._keys if other != key), key]
-
-
-def key_id(secret: str) -> str:
-    """Eight hex digits that tell one secret from another."""
-    return hashlib.blake2b(secret.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()

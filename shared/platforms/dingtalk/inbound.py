@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from shared.errors import AuthError, MalformedError
@@ -16,7 +17,7 @@ from shared.http_values import RawRequest
 from shared.messages import Challenge, Event, Ignored
 from shared.platforms.dingtalk.settings import DingTalkSettings
 from shared.platforms.settings import reveal
-from shared.platforms.signing import is_fresh, matches_any, read_timestamp_ms
+from shared.platforms.signing import is_fresh, match_index, read_timestamp_ms
 from shared.platforms.text import id_in, ms_in, object_in, read_object, string_in
 
 #: https://open.dingtalk.com/document/orgapp/receive-message
@@ -54,7 +55,7 @@ class DingTalkInbound:
 
     def receive(self, request: RawRequest, *, now: float) -> Event | Challenge | Ignored:
         """See `shared.platforms.base.Inbound`. DingTalk never sends a Challenge."""
-        self._verify(request.headers, now)
+        by_old_secret = self._verify(request.headers, now)
         body = read_object(request.body)
         self._check_addressee(body)
         if string_in(body.get("errorCode")) == QUOTA_NOTICE or body.get("errorCode") == 20001:
@@ -62,7 +63,10 @@ class DingTalkInbound:
         message_id = id_in(body.get("msgId"))
         if not message_id:
             raise MalformedError("json")  # without an id a repeat could not be told from a new one
-        return self._parse(body, message_id)
+        received = self._parse(body, message_id)
+        if by_old_secret and isinstance(received, Event):
+            return replace(received, by_old_secret=True)
+        return received
 
     def busy_answer(self) -> Mapping[str, Any]:
         """DingTalk shows the answer to its call as a message.
@@ -71,14 +75,17 @@ class DingTalkInbound:
         """
         return {"msgtype": "text", "text": {"content": BUSY}}
 
-    def _verify(self, headers: Mapping[str, str], now: float) -> None:
+    def _verify(self, headers: Mapping[str, str], now: float) -> bool:
+        """Whether it was signed with a secret that is not the current one."""
         timestamp = headers.get("timestamp", "")
         sent_ms = read_timestamp_ms(timestamp, seconds=False)
         if not is_fresh(sent_ms, now=now, window_s=WINDOW_S):
             raise AuthError("timestamp")
         accepted = (self._sign(timestamp, secret) for secret in self._secrets)
-        if not matches_any(headers.get("sign", ""), accepted):
+        index = match_index(headers.get("sign", ""), accepted)
+        if index < 0:
             raise AuthError("signature")
+        return index > 0
 
     def _check_addressee(self, body: dict[str, Any]) -> None:
         """Senders may be outsiders of another company; the robot's own company is what counts."""

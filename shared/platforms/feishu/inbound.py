@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from shared.errors import AuthError, MalformedError
@@ -20,7 +21,7 @@ from shared.platforms.feishu.cipher import FeishuCipher
 from shared.platforms.feishu.message import read_message
 from shared.platforms.feishu.settings import FeishuSettings
 from shared.platforms.settings import reveal
-from shared.platforms.signing import is_fresh, matches_any, read_timestamp_ms
+from shared.platforms.signing import is_fresh, match_index, read_timestamp_ms
 from shared.platforms.text import id_in, object_in, parse_object, read_object, string_in
 
 #: Nobody documents whether the last repeat, 7 h 5 min 15 s after the first call, is signed anew.
@@ -42,6 +43,13 @@ def guide_signature(timestamp: str, key: str) -> str:
     """The deployment guide's formula; the platform never sends it."""
     text = f"{timestamp}\n{key}".encode("utf-8", "surrogatepass")
     return base64.b64encode(hmac.digest(key.encode(), text, "sha256")).decode()
+
+
+class _Proof(NamedTuple):
+    """How a call proved to be the platform's. is_old: not with the current secret."""
+
+    is_signed: bool
+    is_old: bool = False
 
 
 class _Content(NamedTuple):
@@ -68,39 +76,43 @@ class FeishuInbound:
 
     def receive(self, request: RawRequest, *, now: float) -> Event | Challenge | Ignored:
         """See `shared.platforms.base.Inbound`."""
-        is_signed = self._verify(request, now)
-        envelope = self._open(read_object(request.body), is_signed=is_signed)
+        proof = self._verify(request, now)
+        envelope, by_old_token = self._open(read_object(request.body), is_signed=proof.is_signed)
         if envelope.get("type") == "url_verification":
             return _challenge(envelope)
-        if not is_signed:
+        if not proof.is_signed:
             raise AuthError("signature")
         content = _content(envelope)
         if content.app_id is not None and content.app_id != self._app_id:
             raise AuthError("app_id")
-        return self._parse(content)
+        received = self._parse(content)
+        if (proof.is_old or by_old_token) and isinstance(received, Event):
+            return replace(received, by_old_secret=True)
+        return received
 
     def busy_answer(self) -> None:
         """Feishu shows nothing of an answer, and sends a refused event again."""
 
-    def _verify(self, request: RawRequest, now: float) -> bool:
+    def _verify(self, request: RawRequest, now: float) -> _Proof:
         """Whether the call is signed (or needs no signature); a wrong signature raises.
 
         The platform's page exempts address checks from signing, so one may come unsigned.
         """
         if not self._signing_keys:
-            return True
+            return _Proof(is_signed=True)
         headers = request.headers
         presented = headers.get("x-lark-signature", "")
         if not presented:
-            return False
+            return _Proof(is_signed=False)
         timestamp = headers.get("x-lark-request-timestamp", "")
         sent_ms = read_timestamp_ms(timestamp, seconds=True)
         if not is_fresh(sent_ms, now=now, window_s=WINDOW_S):
             raise AuthError("timestamp")
         nonce = headers.get("x-lark-request-nonce", "")
-        if not matches_any(presented, self._signatures(timestamp, nonce, request.body)):
+        index = match_index(presented, self._signatures(timestamp, nonce, request.body))
+        if index < 0:
             raise AuthError("signature")
-        return True
+        return _Proof(is_signed=True, is_old=index > 0)
 
     def _signatures(self, timestamp: str, nonce: str, body: bytes) -> Iterator[str]:
         for key in self._signing_keys:
@@ -109,8 +121,8 @@ class FeishuInbound:
             else:
                 yield platform_signature(timestamp, nonce, key, body)
 
-    def _open(self, outer: dict[str, Any], *, is_signed: bool) -> dict[str, Any]:
-        """The envelope, decrypted and with its token checked.
+    def _open(self, outer: dict[str, Any], *, is_signed: bool) -> tuple[dict[str, Any], bool]:
+        """The envelope, decrypted and with its token checked; whether the token is an old one.
 
         An unsigned call gets one answer for every fault of its ciphertext: answers that tell
         wrong padding from wrong JSON would let anyone decrypt a recorded body byte by byte.
@@ -122,12 +134,12 @@ class FeishuInbound:
             envelope = outer
             if self._ciphers or "encrypt" in outer:
                 envelope = parse_object(self._decrypt(encrypted))
-            self._check_token(envelope)
+            by_old_token = self._check_token(envelope)
         except (AuthError, MalformedError) as error:
             if is_signed:
                 raise
             raise AuthError("signature") from error
-        return envelope
+        return envelope, by_old_token
 
     def _decrypt(self, encrypted: Any) -> str:
         for cipher in self._ciphers:
@@ -137,13 +149,15 @@ class FeishuInbound:
                 continue
         raise AuthError("decrypt")
 
-    def _check_token(self, envelope: dict[str, Any]) -> None:
-        """v2 carries the token in its header, v1 and the address check at the top."""
+    def _check_token(self, envelope: dict[str, Any]) -> bool:
+        """Whether it is an old one. v2 has it in its header, v1 and address checks at the top."""
         if not self._tokens:
-            return
+            return False
         token = envelope.get("token", object_in(envelope.get("header")).get("token"))
-        if not isinstance(token, str) or not matches_any(token, self._tokens):
+        index = match_index(token, self._tokens) if isinstance(token, str) else -1
+        if index < 0:
             raise AuthError("verification_token")
+        return index > 0
 
     def _parse(self, content: _Content) -> Event | Ignored:
         if content.event_type == GUIDE_MESSAGE_TYPE and not self._spelling_noted:

@@ -88,6 +88,11 @@ def test_every_secret_under_rotation_is_accepted() -> None:
         received(message(), app_secret=["next", "after next"])
 
 
+def test_a_message_signed_with_an_old_secret_is_told_apart() -> None:
+    assert received(message(), app_secret=["next", SECRET]).by_old_secret
+    assert not received(message(), app_secret=[SECRET, "old"]).by_old_secret
+
+
 @pytest.mark.parametrize("code", ["dingother", None, "", 5])
 def test_a_message_for_another_robot_is_refused(code: Any) -> None:
     with pytest.raises(AuthError, match="robot_code"):

@@ -106,6 +106,14 @@ def test_every_secret_under_rotation_is_accepted(name: str) -> None:
         received(envelope, **{name: ["next", "after next"]})
 
 
+@pytest.mark.parametrize("name", ["encrypt_key", "verification_token"])
+def test_a_message_with_an_old_secret_is_told_apart(name: str) -> None:
+    current = samples.OPTIONS[name]
+
+    assert received(message(), **{name: ["next", current]}).by_old_secret
+    assert not received(message(), **{name: [current, "old"]}).by_old_secret
+
+
 def test_another_apps_event_is_refused() -> None:
     with pytest.raises(AuthError, match="app_id"):
         received(message(), app_id="cli_other")

@@ -1,0 +1,328 @@
+"""`clawdbot keys …` as an operator or a script runs it, against the simulated model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from click.testing import CliRunner, Result
+
+from shared.cli import cli
+from shared.state.key_ring import DAY_MS, KeyRing
+from shared.state.keys import RingKeys
+from tests.integration.gateway import environ_for, simulator
+from tests.redis_server import RedisServer, free_port
+from tests.simulator.world import World
+from workers.keys.pair import fingerprint
+
+OWN = "sk-test-1"  #: what the settings have
+FIRST, SECOND, THIRD = "sk-first", "sk-second", "sk-third"
+RING = RingKeys("default").ring
+
+
+class Operator:
+    """Somebody at a terminal that is none, as in a script."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self.environ = environ
+        self._runner = CliRunner(env=environ)
+
+    def run(self, *arguments: str, stdin: str = "") -> Result:
+        result = self._runner.invoke(cli, ["keys", *arguments], input=stdin, catch_exceptions=False)
+        assert not [secret for secret in (OWN, FIRST, SECOND, THIRD) if secret in result.output]
+        return result
+
+    def told(self, *arguments: str, stdin: str = "") -> str:
+        """The output of a command that works."""
+        result = self.run(*arguments, stdin=stdin)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    def refused(self, *arguments: str, stdin: str = "", code: int = 1) -> str:
+        result = self.run(*arguments, stdin=stdin)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    def states(self) -> dict[str, str]:
+        rows = json.loads(self.told("list", "--json"))
+        return {row["id"]: row["state"] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Iterator[World]:
+    with simulator(free_port()) as running:
+        yield running
+
+
+@pytest.fixture
+def world(simulated: World) -> Iterator[World]:
+    simulated.keys.keys = {OWN, FIRST, SECOND, THIRD}
+    simulated.keys.pairs.clear()
+    yield simulated
+    simulated.faults.clear()
+
+
+@pytest.fixture
+def operator(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Operator:
+    monkeypatch.chdir(tmp_path)  # no `.env` lies there
+    master = "a master key of tests"
+    return Operator(environ_for(redis_server.url, world.base_url, MASTER_KEY=master))
+
+
+def ring(client: redis.Redis) -> KeyRing:
+    return KeyRing.from_json(client.get(RING) or "")
+
+
+# --- a whole rotation ---------------------------------------------------------------------------
+
+
+def test_a_new_key_becomes_active_and_the_old_one_stays_through_the_overlap(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    operator.told("rotate", "--stdin", stdin=FIRST)
+    operator.told("rotate", "--stdin", stdin=json.dumps({"akId": "AK-2", "akSecret": SECOND}))
+
+    assert operator.states() == {
+        fingerprint(SECOND): "active",
+        fingerprint(FIRST): "replaced",
+        fingerprint(OWN): "settings",
+    }
+    now_ms = int(redis_client.time()[0]) * 1000
+    new, old = (ring(redis_client).find(fingerprint(secret)) for secret in (SECOND, FIRST))
+    assert new is not None
+    assert old is not None
+    assert new.valid_until_ms == pytest.approx(now_ms + 90 * DAY_MS, abs=60_000)
+    assert old.accepted_until_ms == pytest.approx(now_ms + 7 * DAY_MS, abs=60_000)
+    assert "AK-2" in operator.told("list")
+
+
+def test_a_backup_waits_and_is_promoted_by_a_rotation_without_a_pair(
+    operator: Operator, tmp_path: Path, redis_client: redis.Redis
+) -> None:
+    (tmp_path / "pair.json").write_text(json.dumps({"ak_id": "AK-1", "ak_secret": FIRST}))
+    told = json.loads(operator.told("add", "--file", "pair.json", "--json"))
+    (waiting,) = ring(redis_client).entries
+
+    assert (told["id"], told["state"]) == (fingerprint(FIRST), "next")
+    assert waiting.valid_until_ms - waiting.created_ms == 180 * DAY_MS
+    operator.told("rotate")
+    assert operator.states()[fingerprint(FIRST)] == "active"
+
+
+def test_a_second_backup_is_refused(operator: Operator) -> None:
+    operator.told("add", "--stdin", stdin=FIRST)
+
+    assert "already waits" in operator.refused("add", "--stdin", stdin=SECOND)
+    operator.told("rotate", "--stdin", stdin=SECOND)
+    assert operator.states()[fingerprint(FIRST)] == "next"
+
+
+def test_the_hook_command_makes_the_pair(operator: Operator, tmp_path: Path) -> None:
+    hook = tmp_path / "hook.py"
+    hook.write_text(
+        "import json, os\n"
+        f"print(json.dumps({{'akId': os.environ['KEYS_MODEL'], 'akSecret': '{FIRST}'}}))\n"
+    )
+    operator.environ["CLAWDBOT_KEYS__GENERATE_COMMAND"] = f"{sys.executable} {hook}"
+
+    operator.told("rotate")
+
+    (active, _) = json.loads(operator.told("list", "--json"))
+    assert (active["state"], active["ak_id"]) == ("active", "default")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("", "--stdin or --file"),
+        ("no-such-command", "can't be run"),
+        (f"{sys.executable} -c 'print(1); raise SystemExit(3)'", "exit code 3"),
+        (f"{sys.executable} -c 'print()'", "there is no secret"),
+        ("'", "no command line"),
+    ],
+)
+def test_a_hook_that_gives_no_pair_changes_nothing(
+    operator: Operator, redis_client: redis.Redis, command: str, told: str
+) -> None:
+    operator.environ["CLAWDBOT_KEYS__GENERATE_COMMAND"] = command
+
+    assert told in operator.refused("rotate", code=1 if command else 2)
+    assert not redis_client.exists(RING)
+
+
+# --- what must work before it is used -----------------------------------------------------------
+
+
+def test_a_key_that_the_model_refuses_does_not_become_active(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    operator.told("rotate", "--stdin", stdin=FIRST)
+    before = redis_client.get(RING)
+
+    told = operator.refused("rotate", "--stdin", stdin="sk-not-accepted")
+
+    assert "nothing was changed: model:401" in told
+    assert "not-accepted" not in told
+    assert redis_client.get(RING) == before
+
+
+def test_a_model_that_is_away_stops_a_rotation(
+    operator: Operator, world: World, redis_client: redis.Redis
+) -> None:
+    world.faults.order({"target": "model", "kind": "status", "status": 503, "times": 1})
+
+    assert "model:503" in operator.refused("rotate", "--stdin", stdin=FIRST)
+    assert not redis_client.exists(RING)
+
+
+def test_one_token_is_asked_for(operator: Operator, world: World) -> None:
+    world.ledger.reset()
+
+    operator.told("rotate", "--stdin", stdin=FIRST)
+
+    (call,) = world.ledger.since(0)
+    assert (call.kind, getattr(call, "text", "")) == ("model", "ping")
+
+
+def test_a_key_that_was_refused_before_it_was_let_in_is_tried_first_after_its_rotation(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    refused = RingKeys("default").refused
+    redis_client.zadd(refused, {fingerprint(FIRST): 9_999_999_999_999})
+
+    operator.told("rotate", "--stdin", stdin=FIRST)
+
+    assert not redis_client.exists(refused)
+
+
+def test_verify_says_which_keys_work(operator: Operator, world: World) -> None:
+    operator.told("rotate", "--stdin", stdin=FIRST)
+    assert operator.told("verify").count("works") == 2
+    world.keys.keys.discard(OWN)
+
+    results = json.loads(operator.refused("verify", "--json"))
+
+    assert {r["id"]: r["works"] for r in results} == {
+        fingerprint(FIRST): True,
+        fingerprint(OWN): False,
+    }
+    assert "401" in operator.refused("verify")
+
+
+def test_a_pair_that_is_exchanged_is_verified_by_its_exchange(
+    operator: Operator, world: World
+) -> None:
+    operator.environ |= {
+        "CLAWDBOT_MODEL__AUTH": "baidu",
+        "CLAWDBOT_MODEL__AUTH_ENDPOINT": f"{world.base_url}/baidu",
+        "CLAWDBOT_AK_ID": "AK-1",
+    }
+    world.keys.pairs["AK-2"] = SECOND
+
+    assert "not a secret alone" in operator.refused("rotate", "--stdin", stdin=SECOND)
+    wrong = json.dumps({"akId": "AK-2", "akSecret": THIRD})
+    assert "baidu:SignatureDoesNotMatch" in operator.refused("rotate", "--stdin", stdin=wrong)
+    operator.told("rotate", "--stdin", stdin=json.dumps({"akId": "AK-2", "akSecret": SECOND}))
+    assert operator.states()[fingerprint(SECOND)] == "active"
+
+
+# --- out of use ---------------------------------------------------------------------------------
+
+
+def test_archiving_deletes_the_secret_and_wants_a_yes(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    operator.told("rotate", "--stdin", stdin=FIRST)
+    name = fingerprint(FIRST)
+
+    assert "--yes" in operator.refused("archive", name, code=2)
+    assert operator.states()[name] == "active"
+    operator.told("archive", name, "--yes")
+    assert operator.states()[name] == "archived"
+    assert [entry.sealed for entry in ring(redis_client).entries] == [""]
+    assert "no key of this id" in operator.refused("archive", name, "--yes")
+
+
+def test_an_archived_key_of_the_settings_is_told_to_be_out_of_use(operator: Operator) -> None:
+    operator.told("rotate", "--stdin", stdin=OWN)
+    operator.told("archive", fingerprint(OWN), "--yes")
+
+    rows = json.loads(operator.told("list", "--json"))
+
+    assert [(row["state"], row["note"]) for row in rows] == [
+        ("archived", ""),
+        ("settings", "archived: not used"),
+    ]
+
+
+# --- the master key -----------------------------------------------------------------------------
+
+
+def test_without_a_master_key_nothing_is_put_into_redis(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    del operator.environ["CLAWDBOT_MASTER_KEY"]
+
+    for command in ("add", "rotate"):
+        assert "CLAWDBOT_MASTER_KEY" in operator.refused(command, "--stdin", stdin=FIRST, code=2)
+    assert operator.states() == {fingerprint(OWN): "settings"}
+    assert not redis_client.exists(RING)
+
+
+def test_the_master_key_is_rotated_by_sealing_anew(operator: Operator) -> None:
+    operator.told("rotate", "--stdin", stdin=FIRST)
+    old = operator.environ["CLAWDBOT_MASTER_KEY"]
+    operator.environ["CLAWDBOT_MASTER_KEY"] = "another master key"
+
+    assert "not listed" in operator.told("list")
+    assert "not listed" in operator.refused("reseal")
+    operator.environ["CLAWDBOT_MASTER_KEY"] = json.dumps(["another master key", old])
+    operator.told("reseal")
+    operator.environ["CLAWDBOT_MASTER_KEY"] = "another master key"
+    assert "not listed" not in operator.told("list")
+    operator.told("verify")
+
+
+# --- wrong input --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stdin", "told"),
+    [
+        ("", "there is no secret"),
+        ('{"akSecret": "sk-first"', "starts like JSON"),
+        ('{"akSecret": 5}', "must be texts"),
+        ('{"secret": "sk-first"}', "there is no secret"),
+        ("sk-first sk-second", "characters no key has"),
+        ("sk-first\nsk-second", "characters no key has"),
+    ],
+)
+def test_a_pair_that_can_not_be_read_is_told_without_repeating_it(
+    operator: Operator, stdin: str, told: str
+) -> None:
+    assert told in operator.refused("rotate", "--stdin", stdin=stdin)
+
+
+def test_wrong_usage_is_told_with_its_cure(operator: Operator) -> None:
+    assert "the nearest is default" in operator.refused("list", "--model", "defualt", code=2)
+    assert "give one of" in operator.refused("add", "--stdin", "--generate", code=2)
+    assert "can't be read" in operator.refused("add", "--file", "no-such-file")
+
+
+@pytest.mark.parametrize("command", ["list", "add", "rotate", "archive", "verify", "reseal"])
+def test_every_command_has_an_example(operator: Operator, command: str) -> None:
+    text = operator.told(command, "--help")
+
+    assert f"Example: clawdbot keys {command}" in text
+    assert "--json" in text
+    assert "--model" in text

@@ -1,0 +1,138 @@
+"""A model's keys for its calls: those of the ring and of the settings, in the order of trying."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from redis.exceptions import RedisError
+
+from shared.errors import KeyRefusedError
+from workers.deadline import Deadline
+from workers.keys.bearers import Bearers
+from workers.keys.order import in_order
+from workers.keys.pair import KeyPair
+from workers.keys.ring_store import RingStore, Snapshot
+from workers.model.keys import ModelKey
+
+FRESH_S = 2.0  #: how long a process goes on with what it read: how soon it sees a change
+
+logger = logging.getLogger(__name__)
+
+
+class RingKeySource:
+    """See `KeySource`. own: the pairs of the settings, the current one first.
+
+    A call reads memory; Redis is asked by one call in `FRESH_S`, and after a refusal.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        store: RingStore,
+        bearers: Bearers,
+        own: Sequence[KeyPair],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._model = model
+        self._store = store
+        self._bearers = bearers
+        self._own = tuple(own)
+        self._clock = clock
+        self._pairs: tuple[KeyPair, ...] | None = None
+        self._fresh_until = 0.0
+        self._refusals = 0
+        self._opened: dict[str, KeyPair | None] = {}
+        self._loading = threading.Lock()
+
+    def usable(self, deadline: Deadline) -> Iterator[ModelKey]:
+        """See `KeySource.usable`. A pair is exchanged for its key when its turn comes."""
+        tried: set[str] = set()
+        failure: KeyRefusedError | None = None
+        while (pair := self._next(tried)) is not None:
+            tried.add(pair.id)
+            try:
+                yield from self._bearers_of(pair, deadline)
+            except KeyRefusedError as error:
+                failure = error
+                metadata = {"model": self._model, "key": pair.id, "code": error.code}
+                logger.warning("key.refused", extra={"metadata": metadata})
+                self._mark(pair.id)
+        if failure is not None:
+            raise failure
+
+    def refused(self, key: ModelKey) -> None:
+        """See `KeySource.refused`. A key got by exchange is first got anew, unless it is young."""
+        try:
+            if key.version and self._bearers.drop(key):
+                return
+        except RedisError as error:
+            self._log_outage(error)
+        self._mark(key.id)
+
+    def _next(self, tried: set[str]) -> KeyPair | None:
+        """The best pair that was not tried. After a refusal it may have come just now."""
+        pairs = self._current(waits=bool(tried))
+        return next((pair for pair in pairs if pair.id not in tried), None)
+
+    def _bearers_of(self, pair: KeyPair, deadline: Deadline) -> Iterator[ModelKey]:
+        first = self._bearers.of(pair, deadline)
+        yield first
+        if first.version:  # it was refused, and perhaps dropped
+            second = self._bearers.of(pair, deadline)
+            if second.version != first.version:
+                yield second
+
+    def _current(self, *, waits: bool) -> tuple[KeyPair, ...]:
+        pairs = self._pairs
+        if pairs is not None and self._clock() < self._fresh_until:
+            return pairs
+        if pairs is not None and not waits and self._loading.locked():
+            return pairs  # another call is reading: no reason to wait for it
+        with self._loading:
+            pairs = self._pairs
+            if pairs is None or self._clock() >= self._fresh_until:
+                self._pairs = pairs = self._read(pairs)
+            return pairs
+
+    def _read(self, known: tuple[KeyPair, ...] | None) -> tuple[KeyPair, ...]:
+        """Raises: RedisError, when nothing is known."""
+        refusals, now = self._refusals, self._clock()
+        try:
+            pairs = self._ordered(self._store.read())
+        except RedisError as error:
+            if known is None:
+                raise
+            self._log_outage(error)
+            pairs = known
+        if refusals == self._refusals:  # else what was read may be older than the refusal
+            self._fresh_until = now + FRESH_S
+        return pairs
+
+    def _ordered(self, snapshot: Snapshot) -> tuple[KeyPair, ...]:
+        ring = snapshot.ring
+        known, self._opened = self._opened, {}
+        for entry in ring.live:
+            if entry.sealed in known:
+                self._opened[entry.sealed] = known[entry.sealed]
+                continue
+            self._opened[entry.sealed] = self._store.open(entry.sealed)
+            if self._opened[entry.sealed] is None:
+                metadata = {"model": self._model, "key": entry.id, "cure": "CLAWDBOT_MASTER_KEY"}
+                logger.error("key.unreadable", extra={"metadata": metadata})
+        return in_order(ring, self._opened, self._own, snapshot.refused, snapshot.now_ms)
+
+    def _mark(self, key_id: str) -> None:
+        try:
+            self._store.refuse(key_id)
+        except RedisError as error:
+            self._log_outage(error)
+        self._refusals += 1
+        self._fresh_until = 0.0
+
+    def _log_outage(self, error: RedisError) -> None:
+        metadata = {"model": self._model, "error": type(error).__name__}
+        logger.warning("keys.unread", extra={"metadata": metadata})

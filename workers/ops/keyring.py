@@ -1,0 +1,186 @@
+"""`clawdbot keys …`: which keys the models have, in with a new one, out with an old one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from shared.state.key_ring import KeyRing
+from workers.keys.pair import KeyPair
+from workers.ops.context import show_json
+from workers.ops.key_desk import Desk, desk_of
+from workers.ops.key_rows import row_of, rows_of, show_row
+from workers.ops.pairs import from_file, from_hook, from_stdin, read_pair
+
+Command = Callable[..., None]
+
+
+def _common(command: Command) -> Command:
+    command = click.option("--json", "as_json", is_flag=True, help="For other programs.")(command)
+    return click.option(
+        "--model", "name", default="default", show_default=True, help="Whose keys."
+    )(command)
+
+
+def _takes_pair(command: Command) -> Command:
+    command = click.option("--generate", is_flag=True, help="Pair: keys.generate_command.")(command)
+    command = click.option("--file", type=click.Path(path_type=Path), help="Pair: a file.")(command)
+    return click.option("--stdin", is_flag=True, help="Pair: standard input.")(command)
+
+
+@click.group()
+def keys() -> None:
+    """List, add, rotate, archive or verify the models' keys.
+
+    A new pair is JSON, {"akId": …, "akSecret": …}, or the secret alone. No command prints a secret.
+    """
+
+
+@keys.command("list")
+@_common
+def list_keys(name: str, as_json: bool) -> None:
+    """One line a key: fingerprint, state, AccessKey id, until when.
+
+    Example: clawdbot keys list --model default
+    """
+    with desk_of(name) as desk:
+        rows = rows_of(desk)
+    if as_json:
+        show_json(rows)
+        return
+    for row in rows:
+        show_row(row)
+    if not rows:
+        click.echo(f"the model {name} has no key")
+
+
+@keys.command()
+@_takes_pair
+@_common
+def add(name: str, as_json: bool, stdin: bool, file: Path | None, generate: bool) -> None:
+    """Put a backup key beside the active one, valid for keys.backup_days.
+
+    Example: clawdbot keys add --file new-pair.json
+    """
+    with desk_of(name, seals=True) as desk:
+        pair = _given(desk, stdin, file, generate) or _generated(desk)
+        ring = desk.add(pair)
+    _tell(ring, pair.id, as_json)
+
+
+@keys.command()
+@_takes_pair
+@_common
+def rotate(name: str, as_json: bool, stdin: bool, file: Path | None, generate: bool) -> None:
+    """Make a new key the active one, once a call with it has worked.
+
+    The new one is given, or is the backup of `clawdbot keys add`, or comes from
+    keys.generate_command. The old one is accepted for keys.overlap_days, then archived.
+
+    Example: clawdbot keys rotate --file new-pair.json
+    """
+    with desk_of(name, seals=True) as desk:
+        given = _given(desk, stdin, file, generate)
+        waiting = None if given else desk.waiting()
+        pair = given or waiting or _generated(desk)
+        if fault := desk.fault_of(pair):
+            raise click.ClickException(
+                f"a call with the new key {pair.id} failed, so nothing was changed: {fault}"
+            )
+        ring = desk.activate(pair, must_wait=waiting is not None)
+    _tell(ring, pair.id, as_json)
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@_common
+def archive(key_id: str, yes: bool, name: str, as_json: bool) -> None:
+    """Take a key out of use at once and delete its secret.
+
+    Example: clawdbot keys archive 3f2a9c0b --yes
+    """
+    with desk_of(name) as desk:
+        entry = desk.store.read().ring.find(key_id)
+        _confirm(f"delete the secret of {key_id} ({entry.state if entry else 'unknown'})?", yes)
+        ring = desk.archive(key_id)
+    _tell(ring, key_id, as_json)
+
+
+@keys.command()
+@_common
+def verify(name: str, as_json: bool) -> None:
+    """Make a call of one token with every valid key.
+
+    Exit code 1 when one of them doesn't work.
+
+    Example: clawdbot keys verify --json
+    """
+    with desk_of(name) as desk:
+        faults = {pair.id: desk.fault_of(pair) for pair in desk.valid()}
+    if as_json:
+        show_json(
+            [{"id": key, "works": not why, "why": str(why or "")} for key, why in faults.items()]
+        )
+    else:
+        for key, why in faults.items():
+            click.echo(f"{key}  {why or 'works'}")
+    if not faults:
+        raise click.ClickException(f"the model {name} has no valid key")
+    if any(faults.values()):
+        raise SystemExit(1)
+
+
+@keys.command()
+@_common
+def reseal(name: str, as_json: bool) -> None:
+    """Seal every pair with the first master key, so that the others may go.
+
+    Example: clawdbot keys reseal
+    """
+    with desk_of(name, seals=True) as desk:
+        ring = desk.reseal()
+    if as_json:
+        show_json([row_of(entry) for entry in ring.live])
+    else:
+        click.echo(f"pairs sealed anew: {len(ring.live)}")
+
+
+def _given(desk: Desk, stdin: bool, file: Path | None, generate: bool) -> KeyPair | None:
+    if sum((stdin, file is not None, generate)) > 1:
+        raise click.UsageError("give one of --stdin, --file and --generate")
+    if generate:
+        return _generated(desk)
+    if not stdin and file is None:
+        return None
+    text = from_stdin() if file is None else from_file(file)
+    return read_pair(text, needs_id=desk.needs_id)
+
+
+def _generated(desk: Desk) -> KeyPair:
+    command = desk.settings.keys.generate_command
+    if not command:
+        raise click.UsageError(
+            "where is the new pair? give --stdin or --file, or set CLAWDBOT_KEYS__GENERATE_COMMAND"
+        )
+    return read_pair(from_hook(command, desk.name), needs_id=desk.needs_id)
+
+
+def _tell(ring: KeyRing, key_id: str, as_json: bool) -> None:
+    """What became of the key that the command was about."""
+    row = next(row_of(entry) for entry in ring.entries if entry.id == key_id)
+    if as_json:
+        show_json(row)
+    else:
+        show_row(row)
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("this can't be undone: repeat with --yes")
+    click.confirm(question, abort=True)
