@@ -17,7 +17,9 @@ RULES = ROOT / "helm/clawdbot/files/alerts.yaml"
 
 def rules() -> list[dict[str, Any]]:
     return [
-        rule for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"] for rule in group["rules"]
+        rule
+        for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"]
+        for rule in group["rules"]
     ]
 
 
