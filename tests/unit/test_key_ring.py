@@ -133,19 +133,15 @@ def tried(
     unreadable: str = "",
 ) -> list[str]:
     """The secrets in the order of trying; those of the ring are the keys' names."""
-    opened = {e.sealed: Named(e.id) for e in ring.live if e.id != unreadable}
+    opened = {e.sealed: Named("", e.id) for e in ring.live if e.id != unreadable}
     return [pair.secret for pair in in_order(ring, opened, own, refused, now)]
 
 
 class Named(KeyPair):
     """A pair whose id is its secret."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__("", name)
-
-    @property
-    def id(self) -> str:
-        return self.secret
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", self.secret)
 
 
 def test_without_a_ring_the_settings_keys_are_tried_in_their_order() -> None:

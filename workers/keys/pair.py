@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """An AccessKey id (empty where the secret is the whole key) and its secret."""
+    """An AccessKey id (empty where the secret is the whole key) and its secret.
+
+    id: names the pair in the ring, in marks and in logs, and tells nothing of the secret.
+    """
 
     ak_id: str
     secret: str = field(repr=False)
+    id: str = field(init=False)
 
-    @property
-    def id(self) -> str:
-        """Names the pair in the ring, in marks and in logs, and tells nothing of the secret."""
-        return fingerprint(self.secret)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", fingerprint(self.secret))
 
 
 def fingerprint(secret: str) -> str:
