@@ -55,6 +55,8 @@ async def test_a_rotation_under_load_loses_and_repeats_nothing(talk: Talk) -> No
     await clawdbot(talk, "rotate", pair=new)
     await accept(talk, revoke=[old])
     in_flight = talk.stack.in_flight()
+    await eventually(lambda: is_used(talk, new), 30, "calls with the new key are answered")
+    await talk.pace(latency_s=0)  # what is left shows nothing more
     await talk.at_rest(90)
 
     assert in_flight >= EVENTS // 4, "the old key was revoked under load"
@@ -80,6 +82,10 @@ async def talks(talk: Talk, chat: str) -> None:
 async def is_busy(talk: Talk) -> bool:
     stats = await talk.client.stats()
     return bool(stats["model_in_flight"] >= SLOTS and stats["answered"])
+
+
+async def is_used(talk: Talk, key: str) -> bool:
+    return key_name(key) in await answered_calls(talk)
 
 
 async def answered_calls(talk: Talk) -> list[str]:
