@@ -6,14 +6,13 @@ qianfan SDK reads: `{"userId", "token", "status", "createTime", "expireTime"}`, 
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from urllib.parse import urlsplit
 
 from shared.http_values import HttpRequest, HttpResponse
 from shared.messages import Token
 from workers.keys import bce_auth
-from workers.keys.exchange import LIFETIME_S, usable_s
+from workers.keys.exchange import LIFETIME_S, key_text, short_code, usable_s
 from workers.keys.pair import KeyPair
 
 ADDRESS = "https://iam.bj.baidubce.com"
@@ -47,19 +46,12 @@ class BaiduExchange:
         """See `Exchange.read`. Both times are the cloud's, so our clock doesn't matter."""
         body = response.json_object()
         lifetime_s = _time(body["expireTime"]) - _time(body["createTime"])
-        return Token(_text(body["token"]), usable_s(lifetime_s))
+        return Token(key_text(body["token"]), usable_s(lifetime_s))
 
     def error_code(self, response: HttpResponse) -> str:
         """See `Exchange.error_code`: `{"code", "message", "requestId"}`."""
-        code = response.json_object().get("code")
-        return re.sub(r"[^A-Za-z0-9_.-]", "_", code)[:64] if isinstance(code, str) else ""
+        return short_code(response.json_object().get("code"))
 
 
 def _time(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError("a token is a text")
-    return value

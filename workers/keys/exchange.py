@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Protocol
 
@@ -108,6 +109,18 @@ def refusal(cloud: str, response: HttpResponse, code: str, *, now: float) -> Tas
     return PermanentError(
         name, "it refused to exchange the AccessKey pair: check auth_endpoint and resource_ids"
     )
+
+
+def short_code(code: object) -> str:
+    """A cloud's error code, fit for a log line; empty for what is none."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", code)[:64] if isinstance(code, str) else ""
+
+
+def key_text(value: object) -> str:
+    """Raises: TypeError, when the value is no key."""
+    if not isinstance(value, str) or not value:
+        raise TypeError("a key is a text")
+    return value
 
 
 def usable_s(lifetime_s: float) -> float:

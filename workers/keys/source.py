@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
@@ -20,6 +21,15 @@ from workers.model.keys import ModelKey
 FRESH_S = 2.0  #: how long a process goes on with what it read: how soon it sees a change
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was read: pairs in the order of trying, in which epoch, until when it is fresh."""
+
+    pairs: tuple[KeyPair, ...]
+    epoch: object
+    fresh_until: float
 
 
 class RingKeySource:
@@ -42,9 +52,8 @@ class RingKeySource:
         self._bearers = bearers
         self._own = tuple(own)
         self._clock = clock
-        self._pairs: tuple[KeyPair, ...] | None = None
-        self._fresh_until = 0.0
-        self._refusals = 0
+        self._epoch = object()  #: another one after each refusal: what was read before is old
+        self._known: Known | None = None
         self._opened: dict[str, KeyPair | None] = {}
         self._loading = threading.Lock()
 
@@ -87,30 +96,30 @@ class RingKeySource:
                 yield second
 
     def _current(self, *, waits: bool) -> tuple[KeyPair, ...]:
-        pairs = self._pairs
-        if pairs is not None and self._clock() < self._fresh_until:
-            return pairs
-        if pairs is not None and not waits and self._loading.locked():
-            return pairs  # another call is reading: no reason to wait for it
+        known = self._known
+        if known is not None and self._is_fresh(known):
+            return known.pairs
+        if known is not None and not waits and self._loading.locked():
+            return known.pairs  # another call is reading: no reason to wait for it
         with self._loading:
-            pairs = self._pairs
-            if pairs is None or self._clock() >= self._fresh_until:
-                self._pairs = pairs = self._read(pairs)
-            return pairs
+            known = self._known
+            if known is None or not self._is_fresh(known):
+                self._known = known = self._read(known)
+            return known.pairs
 
-    def _read(self, known: tuple[KeyPair, ...] | None) -> tuple[KeyPair, ...]:
+    def _is_fresh(self, known: Known) -> bool:
+        return known.epoch is self._epoch and self._clock() < known.fresh_until
+
+    def _read(self, known: Known | None) -> Known:
         """Raises: RedisError, when nothing is known."""
-        refusals, now = self._refusals, self._clock()
+        epoch, until = self._epoch, self._clock() + FRESH_S
         try:
-            pairs = self._ordered(self._store.read())
+            return Known(self._ordered(self._store.read()), epoch, until)
         except RedisError as error:
             if known is None:
                 raise
             self._log_outage(error)
-            pairs = known
-        if refusals == self._refusals:  # else what was read may be older than the refusal
-            self._fresh_until = now + FRESH_S
-        return pairs
+            return Known(known.pairs, epoch, until)
 
     def _ordered(self, snapshot: Snapshot) -> tuple[KeyPair, ...]:
         ring = snapshot.ring
@@ -130,8 +139,7 @@ class RingKeySource:
             self._store.refuse(key_id)
         except RedisError as error:
             self._log_outage(error)
-        self._refusals += 1
-        self._fresh_until = 0.0
+        self._epoch = object()
 
     def _log_outage(self, error: RedisError) -> None:
         metadata = {"model": self._model, "error": type(error).__name__}

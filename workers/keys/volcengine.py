@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from shared.http_values import HttpRequest, HttpResponse
 from shared.messages import Token, dump_json
 from workers.keys import volc_auth
-from workers.keys.exchange import LIFETIME_S, usable_s
+from workers.keys.exchange import LIFETIME_S, key_text, short_code, usable_s
 from workers.keys.pair import KeyPair
 
 ADDRESS = "https://ark.cn-beijing.volcengineapi.com"
@@ -70,14 +70,10 @@ class VolcengineExchange:
     def read(self, response: HttpResponse, *, now: float) -> Token:
         """See `Exchange.read`."""
         result: dict[str, Any] = response.json_object()["Result"]
-        key = result["ApiKey"]
-        if not isinstance(key, str) or not key:
-            raise TypeError("an API key is a text")
-        return Token(key, usable_s(float(result["ExpiredTime"]) - now))
+        return Token(key_text(result["ApiKey"]), usable_s(float(result["ExpiredTime"]) - now))
 
     def error_code(self, response: HttpResponse) -> str:
         """See `Exchange.error_code`: `{"ResponseMetadata": {"Error": {"Code"}}}`."""
         metadata = response.json_object().get("ResponseMetadata")
         error = metadata.get("Error") if isinstance(metadata, dict) else None
-        code = error.get("Code") if isinstance(error, dict) else None
-        return re.sub(r"[^A-Za-z0-9_.-]", "_", code)[:64] if isinstance(code, str) else ""
+        return short_code(error.get("Code") if isinstance(error, dict) else None)
