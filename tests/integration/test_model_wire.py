@@ -38,7 +38,9 @@ def ask(
 ) -> Answer:
     endpoint = f"http://127.0.0.1:{server.port}/v1"
     model = Model(client, endpoint=endpoint, name="test-model", **settings)
-    return model.answer([{"role": "user", "content": "hi"}], "sk-test", deadline or Deadline(60, 30), "trace")
+    return model.answer(
+        [{"role": "user", "content": "hi"}], "sk-test", deadline or Deadline(60, 30), "trace"
+    )
 
 
 @pytest.mark.parametrize("vector", STREAMS)
