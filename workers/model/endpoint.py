@@ -6,7 +6,7 @@ import logging
 
 from shared.errors import KeyRefusedError
 from workers.deadline import Deadline
-from workers.model.chat import Answer, Model
+from workers.model.chat import Answer, Model, OnText
 from workers.model.keys import KeySource
 
 logger = logging.getLogger(__name__)
@@ -20,12 +20,18 @@ class Endpoint:
         self._model = model
         self._keys = keys
 
-    def answer(self, messages: list[dict[str, str]], deadline: Deadline, trace_id: str) -> Answer:
+    def answer(
+        self,
+        messages: list[dict[str, str]],
+        deadline: Deadline,
+        trace_id: str,
+        on_text: OnText = None,
+    ) -> Answer:
         """Ask, with the next key when one is refused. Raises: as `Model.answer`."""
         refusal: KeyRefusedError | None = None
         for key in self._keys.usable(deadline):
             try:
-                return self._model.answer(messages, key.bearer, deadline, trace_id)
+                return self._model.answer(messages, key.bearer, deadline, trace_id, on_text)
             except KeyRefusedError as error:
                 refusal = error
                 metadata = {"model": self.name, "key": key.id, "code": error.code}
