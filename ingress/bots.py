@@ -24,6 +24,11 @@ class IngressBot:
     inbound: Inbound
     vault: Vault
 
+    @property
+    def notice_after_ms(self) -> int:
+        """How long a person waits for a word before being told that it takes longer; 0: ever."""
+        return int(self.settings.notice_after_s * 1000)
+
     def wire(self, event: Event) -> str:
         """The event as it stands in its record."""
         return event.to_wire(self.vault.seal)

@@ -46,6 +46,7 @@ class _Waiting:
     trace_id: str
     event_id: bytes
     wire: bytes
+    notice_after_ms: int
     answer: asyncio.Future[Outcome]
 
 
@@ -81,6 +82,7 @@ class Inbox:
             trace_id=event.trace_id,
             event_id=seen_id(event),
             wire=bot.wire(event).encode(),
+            notice_after_ms=bot.notice_after_ms,
             answer=asyncio.get_running_loop().create_future(),
         )
         self._waiting.append(waiting)
@@ -117,7 +119,7 @@ class Inbox:
         args = list(self._head)
         for waiting in batch:
             names.append(waiting.lane)
-            args += [waiting.trace_id, waiting.event_id, waiting.wire]
+            args += [waiting.trace_id, waiting.event_id, waiting.wire, waiting.notice_after_ms]
         if not self._wait_replicas:
             return list(await self._accept(keys=names, args=args))
         return await self._send_and_wait(names, args)

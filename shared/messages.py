@@ -79,7 +79,7 @@ _EVENT_FIELDS = tuple(f.name for f in fields(Event) if f.init and f.metadata.get
 class Reply:
     """What the person will read, already cut into parts that the platform takes, in order.
 
-    kind: "answer", or "notice" when the event finally failed.
+    kind: "answer"; "notice" when the event finally failed; "working" when it takes longer.
     """
 
     parts: tuple[str, ...]

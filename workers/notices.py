@@ -1,22 +1,75 @@
-"""What the person reads when something went wrong: short, honest, in their language."""
+"""What the person reads besides answers: that it takes longer, that it failed and why.
+
+Short, honest, in their language; nothing of a vendor, a host or what was written.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from shared.messages import Reply
+from workers.reasons import Reason
 
 _CHINESE = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
-_FAILED = {
-    "zh": "抱歉，这条消息没能处理成功，请稍后再试。（编号 {trace_id}）",
-    "en": "Sorry, this message could not be answered. Please try again later. (ref {trace_id})",
+Texts = Mapping[str, str]  #: by language
+
+_WORKING: Texts = {"zh": "还在处理，请稍等。", "en": "Still working on it, one moment please."}
+_FAILED: Texts = {
+    "zh": "抱歉，这条消息没能处理成功：{why}（编号 {trace_id}）",
+    "en": "Sorry, this message could not be answered. {why} (ref {trace_id})",
 }
-_UNDELIVERED = {
-    "zh": "抱歉，对这条消息的回答没能完整送达。（编号 {trace_id}）",
-    "en": "Sorry, the answer to this message could not be delivered completely. (ref {trace_id})",
+_WHY_FAILED: Mapping[Reason, Texts] = {
+    Reason.TOO_SLOW: {
+        "zh": "模型用时过长，请稍后再试。",
+        "en": "The model took too long; please try again later.",
+    },
+    Reason.BUSY: {
+        "zh": "模型现在太忙，请过几分钟再试。",
+        "en": "The model is too busy; please try again in a few minutes.",
+    },
+    Reason.AWAY: {
+        "zh": "模型暂时不可用，请稍后再试。",
+        "en": "The model is not available at the moment; please try again later.",
+    },
+    Reason.NO_ANSWER: {
+        "zh": "模型没有给出回答，换个说法也许可以。",
+        "en": "The model gave no answer; other words may help.",
+    },
+    Reason.REFUSED: {
+        "zh": "内容被模型的审核拦下，请换个说法。",
+        "en": "The model's content filter held it back; please use other words.",
+    },
+    Reason.TOO_LONG: {
+        "zh": "内容超出模型能处理的长度，请缩短后再试。",
+        "en": "It is longer than the model can read; please make it shorter.",
+    },
+    Reason.SETUP: {
+        "zh": "机器人的设置有误，请告知管理员。",
+        "en": "The bot is not set up correctly; please tell your administrator.",
+    },
+    Reason.OURS: {
+        "zh": "机器人自身出了故障，请告知管理员。",
+        "en": "The bot itself has a fault; please tell your administrator.",
+    },
 }
-_CUT = {"zh": "\n\n（回答中断，以上不完整。）", "en": "\n\n(The answer was cut short here.)"}
+_UNDELIVERED: Texts = {
+    "zh": "抱歉，对这条消息的回答没能完整送达：{why}（编号 {trace_id}）",
+    "en": "Sorry, the answer to this message could not be delivered completely. {why} "
+    "(ref {trace_id})",
+}
+_WHY_UNDELIVERED: Mapping[Reason, Texts] = {
+    Reason.BUSY: {
+        "zh": "聊天平台暂时不接受更多消息。",
+        "en": "The chat takes no more messages for the moment.",
+    },
+    Reason.AWAY: {"zh": "聊天平台没有响应。", "en": "The chat did not respond."},
+    Reason.REFUSED: {"zh": "聊天平台没有接受它。", "en": "The chat did not accept it."},
+    Reason.UNCERTAIN: {"zh": "它也可能已经送达。", "en": "Perhaps it arrived all the same."},
+    Reason.OURS: _WHY_FAILED[Reason.OURS],
+}
+_CUT: Texts = {"zh": "\n\n（回答中断，以上不完整。）", "en": "\n\n(The answer was cut short here.)"}
 
 
 def language_of(text: str) -> str:
@@ -24,14 +77,19 @@ def language_of(text: str) -> str:
     return "zh" if _CHINESE.search(text) else "en"
 
 
-def failed(text: str, trace_id: str) -> Reply:
-    """For a message that got no answer. `text`: what the person wrote."""
-    return _notice(_FAILED, text, trace_id)
+def working(text: str) -> Reply:
+    """For a message whose answer takes longer. `text`: what the person wrote."""
+    return Reply((_WORKING[language_of(text)],), kind="working")
 
 
-def undelivered(text: str, trace_id: str) -> Reply:
+def failed(text: str, trace_id: str, why: Reason) -> Reply:
+    """For a message that got no answer."""
+    return _notice(_FAILED, _WHY_FAILED[why], text, trace_id)
+
+
+def undelivered(text: str, trace_id: str, why: Reason) -> Reply:
     """For a message whose answer exists but did not get through."""
-    return _notice(_UNDELIVERED, text, trace_id)
+    return _notice(_UNDELIVERED, _WHY_UNDELIVERED[why], text, trace_id)
 
 
 def cut_mark(text: str) -> str:
@@ -39,5 +97,7 @@ def cut_mark(text: str) -> str:
     return _CUT[language_of(text)]
 
 
-def _notice(texts: dict[str, str], text: str, trace_id: str) -> Reply:
-    return Reply((texts[language_of(text)].format(trace_id=trace_id),), kind="notice")
+def _notice(texts: Texts, reasons: Texts, text: str, trace_id: str) -> Reply:
+    language = language_of(text)
+    told = texts[language].format(why=reasons[language], trace_id=trace_id)
+    return Reply((told,), kind="notice")

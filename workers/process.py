@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
+from threading import Thread
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from shared.config import Settings
 from shared.config.groups import Conversation
 from shared.errors import TransientError
 from shared.logs import log
 from shared.messages import Event, Reply
-from workers import notices
+from workers import notices, reasons
 from workers.bots import Bots, WorkerBot
 from workers.conversation import Memory
 from workers.deadline import Deadline
@@ -20,6 +24,8 @@ from workers.model.chat import Answer
 from workers.model.estimate import counter
 from workers.prompt import filled, prompt
 from workers.store import Claim, GoOn, Lanes
+
+WRITE_BACK_GRACE_S = 5  #: how long after its deadline an answer that had begun is in Redis
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +53,14 @@ class Process:
             self._system_prompt(bot, event, claim), self._memory.newest(claim.history), event.text
         )
         chain = self._settings.chain_of(bot.settings)
+        on_text = partial(self._has_begun, claim) if bot.settings.notice_after_s else None
         answer = self._models.answer(
-            chain, messages, self._deadline(claim), event.trace_id, attempt=claim.attempt
+            chain,
+            messages,
+            self._deadline(claim),
+            event.trace_id,
+            attempt=claim.attempt,
+            on_text=on_text,
         )
         text = answer.text + (notices.cut_mark(event.text) if answer.cut else "")
         parts = bot.outbound.parts(text)
@@ -56,10 +68,25 @@ class Process:
             raise TransientError("model:empty", "the answer had no visible text")
         return self._write_back(claim, Reply(parts), event.text, answer, go_on())
 
-    def notice(self, claim: Claim) -> Reply | None:
+    def notice(self, claim: Claim, error: Exception) -> Reply | None:
         """What the person reads when the event finally failed."""
         event = self._bots.of(claim).event(claim.record)
-        return notices.failed(event.text, event.trace_id)
+        return notices.failed(event.text, event.trace_id, reasons.unanswered(error))
+
+    def _has_begun(self, claim: Claim) -> None:
+        """The answer is coming: its person need not be told that it takes longer.
+
+        Not said from here: with a Redis that is silent the stream would run into its deadline.
+        """
+        Thread(target=self._put_off_notice, args=(claim,), name="notices", daemon=True).start()
+
+    def _put_off_notice(self, claim: Claim) -> None:
+        try:
+            wait_s = self._settings.answer_timeout_s + WRITE_BACK_GRACE_S
+            self._lanes.put_off_notice(claim, wait_s)
+        except RedisError as error:  # then the person is told for nothing
+            metadata = {"error": type(error).__name__}
+            logger.warning("notice.not_put_off", extra={"metadata": metadata})
 
     def _system_prompt(self, bot: WorkerBot, event: Event, claim: Claim) -> str:
         template = bot.settings.system_prompt or self._settings.model.system_prompt

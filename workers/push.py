@@ -18,7 +18,7 @@ from shared.errors import (
 )
 from shared.logs import log
 from shared.messages import Delivered, Event, Part, Reply, Route, Token
-from workers import notices
+from workers import notices, reasons
 from workers.bots import Bots, WorkerBot
 from workers.client import HttpClient
 from workers.deadline import Deadline
@@ -49,9 +49,11 @@ class Push:
             TaskError: the attempt failed.
             ClaimLostError: somebody else has the head now.
         """
+        if claim.is_working_notice and claim.attempt > 1:
+            raise PermanentError("notice:once", "it was perhaps sent; it is never sent again")
         bot = self._bots.of(claim)
         event = bot.event(claim.record)
-        reply, index = _next_part(claim)
+        reply, index = _next_part(claim, event)
         part = Part(
             reply.parts[index],
             reply.key(event.trace_id, index),
@@ -73,10 +75,10 @@ class Push:
         log(logger, logging.INFO, "delivery.settled", **metadata)
         return following
 
-    def notice(self, claim: Claim) -> Reply | None:
+    def notice(self, claim: Claim, error: Exception) -> Reply | None:
         """What the person reads when the answer did not get through."""
         event = self._bots.of(claim).event(claim.record)
-        return notices.undelivered(event.text, event.trace_id)
+        return notices.undelivered(event.text, event.trace_id, reasons.undelivered(error))
 
     def _deliver(
         self, claim: Claim, bot: WorkerBot, event: Event, part: Part
@@ -142,7 +144,9 @@ class Push:
             raise TransientError(f"token:{error.code}", error.detail) from error
 
 
-def _next_part(claim: Claim) -> tuple[Reply, int]:
+def _next_part(claim: Claim, event: Event) -> tuple[Reply, int]:
+    if claim.is_working_notice:
+        return notices.working(event.text), 0
     wire, part = ("notice", "notice_part") if claim.is_notice else ("reply", "next_part")
     return Reply.from_wire(claim.record[wire]), int(claim.record.get(part, 0))
 

@@ -16,7 +16,7 @@ from shared.errors import BusyError, ClaimLostError, OutcomeUnknownError, Perman
 from shared.logs import bind_trace
 from shared.messages import Reply
 from workers.claims import RENEW_INTERVAL_S, ClaimKeeper
-from workers.retry import Policy, Retry, decide, describe
+from workers.retry import Dead, Policy, Retry, decide, describe
 from workers.store import Claim, GoOn, Lanes
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Stage:
         argument asks for one and there is work.
     may_go_on: whether a task of this age in seconds may take a further head.
     history_entries: how much history a claim should bring along.
-    notice: what to tell the person when the head finally fails.
+    notice: what to tell the person when the head finally fails, by the error of its last attempt.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Stage:
     policy: Policy
     limit_s: float
     work: Callable[[Claim, Callable[[], GoOn]], Claim | None]
-    notice: Callable[[Claim], Reply | None]
+    notice: Callable[[Claim, Exception], Reply | None]
     may_go_on: Callable[[float], bool] = lambda _: False
     history_entries: int = 0
 
@@ -98,8 +98,7 @@ class Stage:
 
     def _fail(self, claim: Claim, error: Exception, started: float) -> None:
         now = claim.now_ms / 1000 + time.monotonic() - started
-        since = claim.since_ms / 1000
-        fate = decide(error, claim.attempt, now, since=since, policy=self.policy, rng=random.random)
+        fate = self._fate(claim, error, now)
         if not isinstance(error, BusyError):  # under load that is every second message
             self._log(claim, error, fate)
         if isinstance(fate, Retry):
@@ -111,15 +110,21 @@ class Stage:
                 is_attempt=not isinstance(error, BusyError),
             )
         else:
-            self.lanes.bury(claim, fate.reason, self._notice_or_none(claim))
+            self.lanes.bury(claim, fate.reason, self._notice_or_none(claim, error))
 
-    def _notice_or_none(self, claim: Claim) -> Reply | None:
+    def _fate(self, claim: Claim, error: Exception, now: float) -> Retry | Dead:
+        if claim.is_working_notice:
+            return Dead(describe(error))  # tried once: the reply behind it must not wait for it
+        since = claim.since_ms / 1000
+        return decide(error, claim.attempt, now, since=since, policy=self.policy, rng=random.random)
+
+    def _notice_or_none(self, claim: Claim, error: Exception) -> Reply | None:
         if claim.is_notice:
             return None
         try:
-            return self.notice(claim)
-        except Exception as error:  # its bot is gone, its address or its record can't be read
-            logger.warning("notice.impossible", extra={"metadata": {"error": describe(error)}})
+            return self.notice(claim, error)
+        except Exception as fault:  # its bot is gone, its address or its record can't be read
+            logger.warning("notice.impossible", extra={"metadata": {"error": describe(fault)}})
             return None
 
     def _log(self, claim: Claim, error: Exception, fate: object) -> None:

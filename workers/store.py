@@ -48,7 +48,7 @@ repeated = partial(
 class Claim:
     """One worker's right to a lane's head.
 
-    head: event id; with a leading `!` it stands for a notice about that (dead) event.
+    head: event id; with a leading mark (`shared.state.keys`) it stands for a notice about it.
     attempt: from 1. since_ms: first attempt in this stage. now_ms: Redis's time at the claim.
     unsure_ms: first send whose outcome nobody knows (None: every earlier send is accounted for).
     is_poison: three processes died on this head in its own turn; don't run it, bury it.
@@ -74,11 +74,16 @@ class Claim:
 
     @property
     def event_id(self) -> str:
-        return self.head.removeprefix("!")
+        return keys.event_id_of(self.head)
 
     @property
     def is_notice(self) -> bool:
-        return self.head.startswith("!")
+        return self.head != self.event_id
+
+    @property
+    def is_working_notice(self) -> bool:
+        """The word that it takes longer, of an event that is still worked on."""
+        return self.head.startswith(keys.WORKING_MARK)
 
     @property
     def event_key(self) -> str:
@@ -199,6 +204,20 @@ class Lanes:
         """Look at due lanes: (looked at, hints repeated); None while another worker sweeps."""
         answer = self._run("sweep", [keys.SWEEPER], [lease_ms, limit])
         return None if answer[0] < 0 else (answer[0], answer[1])
+
+    def tell_waiting(self, *, limit: int) -> tuple[int, int]:
+        """Queue the notices that are due: (events looked at, notices queued)."""
+        looked_at, queued = self._run("tell_waiting", [keys.WAITING], [limit])
+        return looked_at, queued
+
+    def put_off_notice(self, claim: Claim, wait_s: float) -> None:
+        """No word that it takes longer before `wait_s` after the claim: the answer has begun.
+
+        If that answer is lost with its worker, the notice comes then. Nothing happens to a person
+        who was told, or is answered.
+        """
+        until_ms = claim.now_ms + int(wait_s * 1000)
+        self._client.zadd(keys.WAITING, {claim.event_key: until_ms}, xx=True, gt=True)
 
     def replay(self, bot: BotKeys, event_id: str) -> bool:
         """Put a dead letter at its lane's tail again; False if it is none."""

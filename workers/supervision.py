@@ -25,6 +25,7 @@ from workers.store import Lanes
 TICK_S = 1.0
 SWEEPER_LEASE_MS = 5000
 LANES_PER_CALL = 200  #: one script call stays around a millisecond
+NOTICES_PER_CALL = 200
 CALLS_PER_TICK = 10
 DROP_PER_TICK = 100
 FORGET_WORKER_MS = 3_600_000
@@ -75,6 +76,7 @@ class Duties:
         seconds, micros = self._client.time()
         now_ms = seconds * 1000 + micros // 1000
         if self._sweep():
+            self._tell_waiting()
             self._forget_workers(now_ms)
             self._drop_old_letters(now_ms)
             self._model_keys.tick(now_ms)
@@ -100,6 +102,14 @@ class Duties:
             if looked_at < LANES_PER_CALL:
                 break
         return True
+
+    def _tell_waiting(self) -> None:
+        for _ in range(CALLS_PER_TICK):
+            looked_at, queued = self._lanes.tell_waiting(limit=NOTICES_PER_CALL)
+            if queued:
+                logger.info("notices.queued", extra={"metadata": {"notices": queued}})
+            if looked_at < NOTICES_PER_CALL:
+                break
 
     def _forget_workers(self, now_ms: int) -> None:
         for name, facts in self._client.hgetall(keys.WORKERS).items():

@@ -9,7 +9,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | the same | string | 24 h | after the end: fate and times in a line; what stays for deduplication |
 | `{bot}:seen:{day}` | set | 3 days | digests of the platform's event ids accepted that day |
 | `{bot}:conv:{c}:inbox` | list | none | lane: events to process, oldest first |
-| `{bot}:conv:{c}:outbox` | list | none | lane: replies to push; `!id`: a dead event's notice |
+| `{bot}:conv:{c}:outbox` | list | none | lane: replies to push; `!id`, `~id`: notices (the marks) |
 | `{lane}:state` | hash | none | the head's claim, lease, attempts, due time; hint sequence |
 | `{bot}:conv:{c}:history` | list | conversation.ttl_s | `u` and a question, `a` and its answer |
 | `{bot}:conv:{c}:noticed` | string | 60 s | a notice was queued: at most one a minute |
@@ -23,6 +23,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `clawdbot:keys:{model}:bearer:{pair}:lock` | string | 10 s | one worker exchanges the pair |
 | `clawdbot:keys:{model}:warned:{what}` | string | 1 day | an operator was warned of this key |
 | `clawdbot:due` | zset | none | every unfinished lane, by the ms when somebody has to look |
+| `clawdbot:waiting` | zset | none | events without a word of an answer, by the ms of their notice |
 | `clawdbot:hints` | hash | none | per queue: last sequence number issued and claimed |
 | `clawdbot:qps:{second}` | string | 2 s | events accepted in this second |
 | `clawdbot:suspect` | string | 15 s | the one suspect whose turn it is: lane and claim |
@@ -49,6 +50,7 @@ from dataclasses import dataclass
 from shared.messages import digest
 
 DUE = "clawdbot:due"
+WAITING = "clawdbot:waiting"
 HINTS = "clawdbot:hints"
 SUSPECT = "clawdbot:suspect"
 SUSPECTS = "clawdbot:suspects"
@@ -61,10 +63,19 @@ STOPPING_PREFIX = "clawdbot:stopping:"
 TAKEN_PREFIX = "clawdbot:taken:"
 SLOTS = "clawdbot:slots"
 
+#: Marks of an outbox's entries that are not a reply but a notice about the event.
+FAILED_MARK = "!"  #: that it failed: the event is dead
+WORKING_MARK = "~"  #: that it takes longer: the reply, when there is one, stands behind it
+
 FINISHED_TTL_S = 24 * 3600  #: Feishu repeats for 7 h 5 min 15 s; a day is comfortable
 
 # A lane's name stands inside JSON inside JSON, unescaped; "~" marks a digest.
 _PLAIN_CONVERSATION = re.compile(r"[A-Za-z0-9_.=+/@-]{1,100}")
+
+
+def event_id_of(entry: str) -> str:
+    """The id of the event that a lane's entry speaks of."""
+    return entry.lstrip(FAILED_MARK + WORKING_MARK)
 
 
 def breaker(model: str) -> str:

@@ -49,7 +49,7 @@ class Worker(Lanes):
         before = lasting(self._world.snapshot())
         again = self.send(name, names, args)
         assert lasting(self._world.snapshot()) == before, f"a repeated {name} changed something"
-        if name != "sweep":
+        if name not in ("sweep", "tell_waiting"):
             expected = REPEAT_SAYS.get(name, timeless(answer))
             assert timeless(again) == expected, f"a repeated {name}: {again}, at first {answer}"
         return answer
@@ -88,6 +88,7 @@ class World:
         self.calls: list[tuple[Worker, str, Sequence[str], Sequence[Any]]] = []
         self.hints: list[tuple[str, int]] = []
         self.shown: list[tuple[str, int]] = []
+        self.told: dict[str, str] = {}
         self._numbers = itertools.count(1)
         self._accept = client.register_script(script("accept"))
         self._walk = client.register_script(script("walk"))
@@ -121,7 +122,7 @@ class World:
         bot = BotKeys(of.platform, of.app_id)
         return self.new_event(bot, of.conversation_id, of.event_id)
 
-    def accept(self, *events: Event) -> None:
+    def accept(self, *events: Event, is_waiting: bool = False) -> None:
         """Send events in one call; each must get the model's answer."""
         names = list(SHARED)
         args: list[Any] = [*TEMPLATES, "ingress", 0, keys.QPS_PREFIX]
@@ -129,9 +130,9 @@ class World:
         for event in events:
             bot = BotKeys(event.platform, event.app_id)
             names.append(bot.inbox(event.conversation_id))
-            args += [event.trace_id, seen_id(event), event.to_wire(str)]
+            args += [event.trace_id, seen_id(event), event.to_wire(str), HOUR_MS * is_waiting]
         for _ in range(1 + self.twice):
-            expected = [self.model.accept(event) for event in events]
+            expected = [self.model.accept(event, is_waiting=is_waiting) for event in events]
             assert self._accept(keys=names, args=args) == expected
 
     # The broker
@@ -184,14 +185,18 @@ class World:
 
     def show(self, claim: Claim) -> None:
         """The platform takes the next part: from now on the person sees it."""
+        if claim.is_working_notice:
+            by = self.told.setdefault(claim.event_id, claim.id)
+            assert by == claim.id, "it was told twice that it takes longer"
+            assert claim.event_id not in dict(self.shown), "that it takes longer, after the answer"
         if not claim.is_notice:
             self.shown.append((claim.head, int(claim.record.get("next_part", 0))))
 
     def settle(self, worker: Worker, claim: Claim, *, go_on: bool = False) -> Claim | None:
-        wire, part = ("notice", 0)
+        part, parts = 0, 1
         if not claim.is_notice:
-            wire, part = ("reply", int(claim.record.get("next_part", 0)))
-        parts = len(Reply.from_wire(claim.record[wire]).parts)
+            part = int(claim.record.get("next_part", 0))
+            parts = len(Reply.from_wire(claim.record["reply"]).parts)
 
         def act() -> Claim | None:
             wish = GoOn(wanted=go_on)
@@ -319,6 +324,14 @@ class World:
         noticed = [LaneKeys(f"{each}:inbox").noticed for each in self.model.noticed]
         self.client.delete(keys.SWEEPER, *noticed)
         self.model.noticed.clear()
+
+    def tell_waiting(self, worker: Worker, events: Sequence[Event]) -> None:
+        """The time of these events' notices has come."""
+        due = {BotKeys(e.platform, e.app_id).event(e.trace_id): 1 for e in events}
+        self.client.zadd(keys.WAITING, due, xx=True)
+        known = [e.trace_id for e in events if e.trace_id in self.model.lives]
+        expected = self.model.tell_waiting(known)
+        assert worker.tell_waiting(limit=200) == (expected, expected)
 
     def sweep(self, worker: Worker, lanes: Sequence[str]) -> None:
         """The time to look at `lanes` has come; nobody stays due after a sweep."""

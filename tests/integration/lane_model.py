@@ -6,10 +6,11 @@ Times are flags here: a lease has `lapsed` or not, a retry `waits` or not.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from shared.messages import Event, seen_id
-from shared.state.keys import BotKeys, LaneKeys
+from shared.state.keys import FAILED_MARK, WORKING_MARK, BotKeys, LaneKeys, event_id_of
 from workers.store import Claim
 
 BOT_CAPACITY = 12
@@ -19,12 +20,16 @@ SUSPECT_LOSSES, POISON_LOSSES = 2, 3
 
 @dataclass
 class Life:
-    """One accepted event. `place`: inbox, outbox, dead, answered or dropped."""
+    """One accepted event. `place`: inbox, outbox, dead, answered or dropped.
+
+    is_waiting: a notice that it takes longer is to come.
+    """
 
     event: Event
     place: str = "inbox"
     has_died: bool = False
     has_notice: bool = False
+    is_waiting: bool = False
     died_in: str = ""
     parts: tuple[str, ...] = ()
     next_part: int = 0
@@ -64,7 +69,7 @@ class Head:
 
 @dataclass
 class Lane:
-    """A queue of event ids (`!id`: a notice) and what is known about the first one."""
+    """A queue of event ids, or marked ones, and what is known about the first one."""
 
     name: str
     entries: list[str] = field(default_factory=list)
@@ -106,11 +111,11 @@ class Model:
         return self.lanes.setdefault(name, Lane(name))
 
     def life(self, entry: str) -> Life:
-        return self.lives[entry.removeprefix("!")]
+        return self.lives[event_id_of(entry)]
 
-    def accept(self, event: Event) -> str:
+    def accept(self, event: Event, *, is_waiting: bool) -> str:
         """The answer that `event` must get; an accepted one is in its inbox from now on."""
-        life = Life(event)
+        life = Life(event, is_waiting=is_waiting)
         answer = self._refusal(life) or "accepted"
         self.counts[life.bot.prefix, answer] += 1
         if answer == "accepted":
@@ -135,7 +140,7 @@ class Model:
     def claim(self, name: str, *, is_stopping: bool) -> Expected | None:
         """What a claim of the lane must bring; None: nothing. `granted` is told its id."""
         lane = self.lane(name)
-        while lane.entries and self._is_orphan(lane.entries[0]):
+        while lane.entries and self._is_orphan(lane.entries[0]) and not lane.head.is_live:
             lane.advance()
         head = lane.head
         if not lane.entries or head.is_live or head.waits:
@@ -156,7 +161,7 @@ class Model:
             own_losses=own_losses,
             is_unsure=head.is_unsure or (lane.is_outbox and head.claim is not None),
         )
-        next_part = 0 if entry.startswith("!") else self.life(entry).next_part
+        next_part = 0 if entry != event_id_of(entry) else self.life(entry).next_part
         return Expected(name, entry, lane.head.tries, lane.head.is_unsure, is_poison, next_part)
 
     def granted(self, claim: Claim) -> None:
@@ -167,7 +172,9 @@ class Model:
 
     def _is_orphan(self, entry: str) -> bool:
         life = self.life(entry)
-        return entry.startswith("!") and not (life.is_record and life.has_notice)
+        if entry.startswith(WORKING_MARK):
+            return life.place != "inbox" or life.written_back > 0
+        return entry.startswith(FAILED_MARK) and not (life.is_record and life.has_notice)
 
     def holds(self, claim: Claim) -> bool:
         """Nobody else claimed since, and the head is still there; the lease may have lapsed."""
@@ -198,14 +205,14 @@ class Model:
         life = self.life(claim.head)
         life.parts, life.place = parts, "outbox"
         life.written_back += 1
+        life.is_waiting = False
         self.lane(claim.keys.outbox).entries.append(claim.head)
         self._finished(claim)
 
     def settled(self, claim: Claim) -> None:
         life, lane = self.life(claim.head), self.lane(claim.lane)
         if claim.is_notice:
-            life.has_notice = False
-            self._finished(claim)
+            self._told(claim)
             return
         life.next_part += 1
         if life.next_part < len(life.parts):
@@ -229,10 +236,9 @@ class Model:
     def buried(self, claim: Claim, *, wants_notice: bool) -> None:
         life, lane = self.life(claim.head), self.lane(claim.lane)
         if claim.is_notice:
-            life.has_notice = False
-            self._finished(claim)
+            self._told(claim)
             return
-        life.place, life.has_died = "dead", True
+        life.place, life.has_died, life.is_waiting = "dead", True, False
         life.died_in = "push" if lane.is_outbox else "process"
         self.counts[life.bot.prefix, "dead"] += 1
         conversation = claim.keys.conversation
@@ -241,8 +247,22 @@ class Model:
             self.noticed.add(conversation)
             life.has_notice = True
             outbox = self.lane(claim.keys.outbox).entries
-            outbox.insert(1 if lane.is_outbox else len(outbox), "!" + claim.head)
+            outbox.insert(1 if lane.is_outbox else len(outbox), FAILED_MARK + claim.head)
         self._finished(claim)
+
+    def _told(self, claim: Claim) -> None:
+        if not claim.is_working_notice:
+            self.life(claim.head).has_notice = False
+        self._finished(claim)
+
+    def tell_waiting(self, event_ids: Iterable[str]) -> int:
+        """Their time has come; how many are still without a word."""
+        waiting = sorted({each for each in event_ids if self.lives[each].is_waiting})
+        for event_id in waiting:
+            life = self.lives[event_id]
+            life.is_waiting = False
+            self.lane(LaneKeys(life.inbox).outbox).entries.append(WORKING_MARK + event_id)
+        return len(waiting)
 
     def _finished(self, claim: Claim) -> None:
         self.turn_ended(claim)

@@ -29,12 +29,19 @@ class Bench:
     def other_worker(self, owner: str = "w2@host/2") -> Lanes:
         return Lanes(self.client, owner=owner, templates=TEMPLATES)
 
-    def accept(self, *events: Event, qps: int = 0, bot: int = 10_000, conv: int = 200) -> Any:
+    def accept(
+        self,
+        *events: Event,
+        qps: int = 0,
+        bot: int = 10_000,
+        conv: int = 200,
+        notice_after_ms: int = 0,
+    ) -> Any:
         names = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
         args: list[Any] = [*TEMPLATES, "ingress", qps, keys.QPS_PREFIX, bot, conv]
         for event in events:
             names.append(BOT.inbox(event.conversation_id))
-            args += [event.trace_id, seen_id(event), event.to_wire(str)]
+            args += [event.trace_id, seen_id(event), event.to_wire(str), notice_after_ms]
         return self.client.register_script(script("accept"))(keys=names, args=args)
 
     def claim(self, event: Event, lanes: Lanes | None = None) -> Claim:

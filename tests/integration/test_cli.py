@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from shared.cli import cli, main
 from shared.messages import Event, Reply
+from shared.state import keys
 from tests.integration.gateway import environ_for
 from tests.integration.lanes import BOT, Bench, event, inbox, outbox
 from tests.redis_server import RedisServer, free_port
@@ -204,9 +205,19 @@ def dropped(bench: Bench) -> Event:
     return first
 
 
+def told(bench: Bench) -> Event:
+    first = event()
+    bench.accept(first, notice_after_ms=1)
+    bench.client.zadd(keys.WAITING, {BOT.event(first.trace_id): 1})
+    assert bench.lanes.tell_waiting(limit=1) == (1, 1)
+    bench.lanes.settle(bench.claim_reply(first), next_part=1, parts=1)
+    return first
+
+
 STATES: list[Any] = [
     (waiting, "waiting for the model", "accepted"),
     (retried, "waiting for the model", "process, attempt 1: model:503: busy"),
+    (told, "waiting for the model", "told that it takes longer"),
     (written, "waiting for push", "reply written (attempts: 1)"),
     (killed, "dead", "dead: model:401: wrong key"),
     (answered, "answered", "answered (attempts to push: 1)"),

@@ -88,16 +88,17 @@ class LaneMachine(RuleBasedStateMachine):
     @rule(
         where=st.lists(st.sampled_from(CONVERSATIONS), min_size=1, max_size=4),
         redelivered=st.none() | st.tuples(PICK, st.booleans()),
+        is_waiting=st.booleans(),
         twice=st.booleans(),
     )
-    def accept(self, where: list[Any], redelivered: Any, twice: bool) -> None:
+    def accept(self, where: list[Any], redelivered: Any, is_waiting: bool, twice: bool) -> None:
         world = self.begin(twice)
         events = [world.new_event(*each) for each in where]
         if redelivered:
             number, is_same_message = redelivered
             event = world.events[number % len(world.events)]
             events.append(event if is_same_message else world.new_message(event))
-        world.accept(*events)
+        world.accept(*events, is_waiting=is_waiting)
 
     def entries(self) -> int:
         return sum(len(lane.entries) for lane in self.world.model.lanes.values())
@@ -284,6 +285,24 @@ class LaneMachine(RuleBasedStateMachine):
         world = self.begin(twice)
         world.sweep(world.workers[worker], lanes)
 
+    @precondition(lambda self: any(life.is_waiting for life in self.world.model.lives.values()))
+    @rule(numbers=st.lists(PICK, min_size=1, max_size=4), worker=WORKER, twice=st.booleans())
+    def tell_waiting(self, numbers: list[int], worker: int, twice: bool) -> None:
+        world = self.begin(twice)
+        events = [world.events[-1 - number % len(world.events)] for number in numbers]
+        world.tell_waiting(world.workers[worker], events)
+
+    @precondition(lambda self: self.has_claim(lambda claim: claim.is_working_notice))
+    @rule(number=PICK, twice=st.booleans())
+    def answer_while_it_is_told(self, number: int, twice: bool) -> None:
+        """The reply is there before the word is said: nobody may send it yet."""
+        _, word = self.pick_claim(number, lambda claim: claim.is_working_notice)
+        world = self.begin(twice)
+        claim = world.claim(world.workers[1], f"{word.keys.conversation}:inbox", 1)
+        if claim is not None and is_healthy(claim):
+            world.write_back(world.workers[1], claim, ("answer",))
+        world.claim(world.workers[0], word.lane, 1)
+
     # What holds after every act
 
     @invariant()
@@ -319,7 +338,7 @@ class Drain:
         content = world.snapshot()
         left = [key for key in content if ":conv:" in key and not key.endswith("history")]
         assert [key for key in left if not key.endswith("noticed")] == []
-        assert not {keys.DUE, keys.SUSPECT, keys.SUSPECTS} & content.keys()
+        assert not {keys.DUE, keys.SUSPECT, keys.SUSPECTS, keys.WAITING} & content.keys()
         places = {life.place for life in world.model.lives.values()}
         assert places <= {"answered", "dead", "dropped"}
 
@@ -343,7 +362,7 @@ def run_task(world: World, lane: str, seq: int, *, go_on: bool) -> None:
     worker = world.workers[seq % 2]
     claim = world.claim(worker, lane, seq)
     while claim is not None:
-        if claim.is_poison:
+        if claim.is_poison or is_told_again(claim):
             claim = world.bury(worker, claim, wants_notice=True)
         elif is_work(claim):
             claim = world.write_back(worker, claim, ("answer",), go_on=go_on)
@@ -365,7 +384,12 @@ def is_question(claim: Claim) -> bool:
 
 
 def is_delivery(claim: Claim) -> bool:
-    return is_healthy(claim) and claim.lane.endswith(":outbox")
+    return is_healthy(claim) and claim.lane.endswith(":outbox") and not is_told_again(claim)
+
+
+def is_told_again(claim: Claim) -> bool:
+    """A word that is perhaps said already: a worker gives it up."""
+    return claim.is_working_notice and claim.attempt > 1
 
 
 def check_lanes(world: World, content: dict[str, Any]) -> None:
@@ -419,8 +443,10 @@ def check_records(world: World, content: dict[str, Any]) -> None:
         assert ("notice" in record) == life.has_notice
         assert int(record.get("next_part", 0)) == life.next_part
         assert life.written_back <= 1
+    lives = world.model.lives.items()
+    waiting = {life.bot.event(trace_id) for trace_id, life in lives if life.is_waiting}
+    assert set(content.get(keys.WAITING, ())) == waiting
     for bot in BOTS:
-        lives = world.model.lives.items()
         dead = {name for name, life in lives if (life.bot, life.place) == (bot, "dead")}
         assert set(content.get(bot.dead, ())) == dead
 

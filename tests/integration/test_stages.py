@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,7 +24,7 @@ from tests.integration.gateway import build, settings_for, simulator
 from tests.integration.lanes import TEMPLATES
 from tests.redis_server import RedisServer, free_port
 from tests.simulator.ledger import REPEAT, VISIBLE, ModelCall, Send
-from tests.simulator.world import World
+from tests.simulator.world import Pace, World
 from workers.claims import ClaimKeeper
 from workers.runtime import Runtime
 from workers.store import Claim, GoOn, Lanes
@@ -54,7 +55,7 @@ class Stack:
         names = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
         names.append(bot.keys.inbox(event.conversation_id))
         limits = [*TEMPLATES, "ingress", 0, keys.QPS_PREFIX, 10_000, 200]
-        given = [event.trace_id, "", bot.wire(event)]
+        given = [event.trace_id, "", bot.wire(event), bot.notice_after_ms]
         assert self._accept(keys=names, args=[*limits, *given]) == ["accepted"]
         return event
 
@@ -135,6 +136,7 @@ def make_stack(
     world.ledger.reset()
     world.faults.clear()
     world.sessions_void_until_ms = 0
+    world.pace = Pace()
 
 
 @pytest.fixture
@@ -214,7 +216,9 @@ def test_a_failure_that_outlasts_the_limit_is_a_dead_letter(
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("你好", "抱歉"), ("hello", "Sorry")], ids=["zh", "en"]
+    ("text", "words"),
+    [("你好", "机器人的设置有误，请告知管理员。"), ("hello", "The bot is not set up correctly")],
+    ids=["zh", "en"],
 )
 def test_a_permanent_failure_is_a_dead_letter_and_a_notice_in_ones_language(
     text: str, words: str, stack: Stack
@@ -258,6 +262,98 @@ def test_a_conversation_gets_one_notice_a_minute(stack: Stack) -> None:
 
     assert stack.client.lrange(stack.outbox(events[0]), 0, -1) == ["!" + events[0].trace_id]
     assert stack.counts(events[0])["dead"] == 2
+
+
+@pytest.fixture
+def courteous(make_stack: Callable[..., Stack]) -> Stack:
+    """Its bots say when it takes longer."""
+    return make_stack(FEISHU__NOTICE_AFTER_S="9", DINGTALK__NOTICE_AFTER_S="9")
+
+
+def let_wait(stack: Stack, platform: str, **more: Any) -> Event:
+    """An event whose word that it takes longer stands in the outbox."""
+    event = stack.write(platform, **more)
+    stack.client.zadd(keys.WAITING, {stack.key(event): 1}, xx=True)
+    assert stack.runtime.lanes.tell_waiting(limit=10) == (1, 1)
+    return event
+
+
+@pytest.mark.parametrize(
+    ("platform", "text", "word"),
+    [
+        (FEISHU, "how long?", "Still working on it, one moment please."),
+        (DINGTALK, "多久？", "还在处理，请稍等。"),
+    ],
+)
+def test_who_waits_is_told_and_then_answered(
+    platform: str, text: str, word: str, courteous: Stack
+) -> None:
+    event = let_wait(courteous, platform, text=text)
+    courteous.push(event)
+    courteous.process(event)
+    courteous.push(event)
+
+    told, answer = courteous.sends()
+    assert told.text == word
+    assert text in answer.text
+    assert courteous.is_answered(event)
+    assert courteous.counts(event) == {"accepted": 1, "answered": 1}
+    assert courteous.client.zcard(keys.DUE) == 0
+
+
+def test_the_word_has_an_idempotency_key_of_its_own(courteous: Stack) -> None:
+    event = let_wait(courteous, FEISHU)
+    courteous.push(event)
+
+    assert [send.uuid for send in courteous.sends()] == [f"{event.trace_id}-w0"]
+
+
+@pytest.mark.parametrize(
+    "fault", [{"kind": "status", "status": 500}, {"kind": "lose_response"}], ids=["failed", "lost"]
+)
+def test_a_word_that_fails_is_not_sent_again_and_holds_nobody_up(
+    fault: dict[str, Any], courteous: Stack
+) -> None:
+    courteous.fault("feishu.reply", **fault)
+    event = let_wait(courteous, FEISHU)
+    courteous.push(event)
+    courteous.process(event)
+    courteous.push(event)
+
+    assert courteous.is_answered(event)
+    assert [send.uuid[-2:] for send in courteous.sends()] in (["a0"], ["w0", "a0"])
+    assert courteous.counts(event) == {"accepted": 1, "answered": 1}
+
+
+def test_a_word_whose_worker_died_is_perhaps_said_and_not_said_again(courteous: Stack) -> None:
+    event = let_wait(courteous, FEISHU)
+    assert courteous.runtime.lanes.claim(courteous.outbox(event), 1)
+    courteous.client.hset(LaneKeys(courteous.outbox(event)).state, "lease", "1")
+
+    courteous.push(event)
+
+    assert courteous.sends() == []
+    assert "notice:once" in courteous.record(event)["log"]
+    assert not courteous.client.exists(courteous.outbox(event))
+
+
+@pytest.mark.parametrize(("notice_after_s", "is_put_off"), [("9", True), ("0", False)])
+def test_an_answer_that_has_begun_puts_the_word_off(
+    notice_after_s: str, is_put_off: bool, make_stack: Callable[..., Stack]
+) -> None:
+    stack = make_stack(FEISHU__NOTICE_AFTER_S=notice_after_s)
+    stack.world.pace = Pace(tokens=4, token_interval_s=0.3)
+    event = stack.write(FEISHU)
+    first_due = stack.client.zscore(keys.WAITING, stack.key(event)) or 0
+    worker = threading.Thread(target=stack.process, args=(event,))
+    worker.start()
+    dues = set()
+    while worker.is_alive():
+        dues.add(stack.client.zscore(keys.WAITING, stack.key(event)) or 0)
+        time.sleep(0.01)
+
+    assert any(due > first_due for due in dues) is is_put_off
+    assert not stack.client.exists(keys.WAITING)
 
 
 def test_a_failed_notice_causes_no_notice(stack: Stack) -> None:

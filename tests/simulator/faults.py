@@ -17,10 +17,13 @@ _STOPPING = frozenset({"status", "errcode", "empty", "hang", "drop"})
 #: Kinds that do the work and spoil the answer.
 _SPOILING = frozenset({"slow", "drip", "cut", "lose_response"})
 
+#: Kinds of the model that answer, each in its own way.
+_SPOKEN = frozenset({"error_event", "finish", "long", "ragged", "think", "unfinished"})
+
 KINDS: Mapping[str, frozenset[str]] = {
     **{target: _STOPPING | _SPOILING | {"expire_tokens"} for target in TARGETS},
     **{target: _STOPPING | _SPOILING for target in ("dingtalk.session", *_EXCHANGE_TARGETS)},
-    **{target: _STOPPING | _SPOILING | {"error_event", "long"} for target in _MODEL_TARGETS},
+    **{target: _STOPPING | _SPOILING | _SPOKEN for target in _MODEL_TARGETS},
 }
 
 
@@ -33,10 +36,12 @@ class Fault:
     """One order. `left` counts down from `times`; times 0 lasts until cleared.
 
     status, body, headers: what `status` answers; status also overrides that of `errcode`.
-    code, message: the platform's error of `errcode`.
+    code, message: the platform's error of `errcode`; the message is what `think` thinks, too.
     delay_s: how long `slow` waits, and how long `hang` holds the connection.
     bytes_per_s: the speed of `drip`.
-    after_tokens: how much of a stream `cut`, `error_event` and the model's `hang` let through.
+    after_tokens: how much of a stream `cut`, `error_event`, `finish`, `unfinished` and the model's
+        `hang` let through.
+    finish_reason: what `finish` gives.
     answer_text: what the model says instead; `long` makes up `chars` characters without it.
     """
 
@@ -52,6 +57,7 @@ class Fault:
     delay_s: float = 0.0
     bytes_per_s: float = 1.0
     after_tokens: int = 0
+    finish_reason: str = "length"
     answer_text: str = ""
     chars: int = 40_000
     hits: int = 0

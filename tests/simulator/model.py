@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-import secrets
-from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
 from tests.simulator import credentials as names
 from tests.simulator import wire
+from tests.simulator.completion import Completion, as_event, ragged
 from tests.simulator.faults import Fault
 from tests.simulator.key_desk import key_name
 from tests.simulator.ledger import ModelCall
@@ -20,7 +19,6 @@ from tests.simulator.wire import Answer
 from tests.simulator.world import World
 
 _CHINESE = re.compile("[\u3400-\u9fff]")
-_DONE = b"data: [DONE]\n\n"
 
 
 class Model:
@@ -35,7 +33,7 @@ class Model:
         problem = self._problem(request, body)
         if problem:
             return wire.send(problem)
-        question, earlier = _read_messages(body["messages"])
+        question, earlier = read_messages(body["messages"])
         name = request.match_info["name"]
         fault = self._world.faults.take(name, question)
         call = ModelCall(question, len(body["messages"]), name, key_name(_bearer(request)))
@@ -66,17 +64,32 @@ class Model:
         stalls = fault is not None and fault.kind == "hang" and fault.after_tokens > 0
         if fault and fault.stops_work and fault.kind != "empty" and not stalls:
             return await wire.refuse(request, fault, _fault_answer)
-        text = _ordered_text(fault, text)
+        completion = self._completion(fault, text)
         if self._world.pace.latency_s:
             await asyncio.sleep(self._world.pace.latency_s)
         if not body.get("stream"):
-            return await wire.spoil(request, fault, Answer(200, self._whole(text)))
+            return await wire.spoil(request, fault, Answer(200, completion.whole()))
         if fault and fault.kind == "lose_response":
             return wire.hang_up(request)
         if fault and fault.kind == "slow":
             await asyncio.sleep(fault.delay_s)
         wants_usage = (body.get("stream_options") or {}).get("include_usage", False)
-        return await self._stream(request, fault, list(self._events(text, wants_usage)))
+        events = list(completion.events(wants_usage=wants_usage))
+        return await self._stream(request, fault, events)
+
+    def _completion(self, fault: Fault | None, text: str) -> Completion:
+        completion = Completion(
+            model=self._world.credentials[names.MODEL_NAME],
+            created=int(self._world.clock()),
+            text=_ordered_text(fault, text),
+            pieces=self._world.pace.tokens,
+        )
+        if fault and fault.kind == "think":
+            return replace(completion, thought=fault.message)
+        if fault and fault.kind == "finish":
+            pieces = list(completion.text_pieces())[: fault.after_tokens]
+            return replace(completion, text="".join(pieces), finish_reason=fault.finish_reason)
+        return completion
 
     async def _stream(
         self, request: web.Request, fault: Fault | None, events: list[bytes]
@@ -86,7 +99,10 @@ class Model:
         await response.prepare(request)
         if fault and fault.kind == "drip":
             await wire.drip(response, b"".join(events), fault.bytes_per_s)
-        elif fault and fault.kind in ("cut", "error_event", "hang"):
+        elif fault and fault.kind == "ragged":
+            for chunk in ragged(events):
+                await response.write(chunk)
+        elif fault and fault.kind in ("cut", "error_event", "hang", "unfinished"):
             await self._write(response, events[: fault.after_tokens])
             await _break_off(request, response, fault)
         else:
@@ -101,33 +117,6 @@ class Model:
         for event in events:
             await response.write(event)
             await asyncio.sleep(interval_s)
-
-    def _events(self, text: str, wants_usage: bool) -> Iterator[bytes]:
-        """Server-sent events: one per piece of text, then the end as OpenAI sends it."""
-        head = self._head("chat.completion.chunk")
-        # Only the piece differs: the frame around it is written once, which halves the cost.
-        frame = _event({**head, "choices": [{"index": 0, "delta": {"content": None}}]})
-        before, after = frame.rsplit(b"null", 1)
-        for piece in _pieces(text, self._world.pace.tokens):
-            yield before + json.dumps(piece, ensure_ascii=False).encode() + after
-        end = {"index": 0, "delta": {}, "finish_reason": "stop"}
-        yield _event({**head, "choices": [end]})
-        if wants_usage:
-            yield _event({**head, "choices": [], "usage": _usage(text)})
-        yield _DONE
-
-    def _whole(self, text: str) -> dict[str, Any]:
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return {**self._head("chat.completion"), "choices": [choice], "usage": _usage(text)}
-
-    def _head(self, kind: str) -> dict[str, Any]:
-        return {
-            "id": "chatcmpl-" + secrets.token_hex(8),
-            "object": kind,
-            "created": int(self._world.clock()),
-            "model": self._world.credentials[names.MODEL_NAME],
-        }
 
 
 def answer_to(question: str, earlier: int) -> str:
@@ -144,7 +133,7 @@ def _bearer(request: web.Request) -> str:
     return request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
-def _read_messages(messages: list[dict[str, Any]]) -> tuple[str, int]:
+def read_messages(messages: list[dict[str, Any]]) -> tuple[str, int]:
     """The last thing the person said, and how many they had said before."""
     said = [_content_text(m.get("content")) for m in messages if m.get("role") == "user"]
     return said[-1], len(said) - 1
@@ -167,25 +156,14 @@ def _ordered_text(fault: Fault | None, text: str) -> str:
 
 
 async def _break_off(request: web.Request, response: web.StreamResponse, fault: Fault) -> None:
+    if fault.kind == "unfinished":
+        return
     if fault.kind == "error_event":
-        await response.write(_event(_fault_answer(fault).body))
+        await response.write(as_event(_fault_answer(fault).body))
         return
     if fault.kind == "hang":
         await wire.refuse(request, fault, _fault_answer)
     wire.hang_up(request)
-
-
-def _pieces(text: str, count: int) -> Iterator[str]:
-    size = max(1, -(-len(text) // max(1, count)))
-    return (text[start : start + size] for start in range(0, len(text), size))
-
-
-def _usage(text: str) -> dict[str, int]:
-    return {"prompt_tokens": 0, "completion_tokens": len(text), "total_tokens": len(text)}
-
-
-def _event(value: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
 
 
 def _error(status: int, code: str, message: str) -> Answer:

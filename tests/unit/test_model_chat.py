@@ -24,7 +24,7 @@ from shared.errors import (
 )
 from shared.http_values import HttpRequest, HttpResponse
 from workers.deadline import Deadline
-from workers.model.chat import MAX_TEXT_BYTES, Answer, Model, chat_request, read_answer
+from workers.model.chat import MAX_TEXT_BYTES, Answer, Model, OnText, chat_request, read_answer
 from workers.model.errors import http_error, is_retryable, server_delay_s
 
 VECTORS = json.loads(
@@ -81,7 +81,9 @@ class Wire:
         self.is_finished = True
 
 
-def ask(wire: Wire, deadline: Deadline | None = None, **settings: Any) -> Answer:
+def ask(
+    wire: Wire, deadline: Deadline | None = None, on_text: OnText = None, **settings: Any
+) -> Answer:
     model = Model(
         wire,  # type: ignore[arg-type]
         endpoint="http://model.example/v1",
@@ -89,7 +91,7 @@ def ask(wire: Wire, deadline: Deadline | None = None, **settings: Any) -> Answer
         clock=lambda: NOW,
         **settings,
     )
-    return model.answer(MESSAGES, "sk-test", deadline or Deadline(60, 5), "trace-1")
+    return model.answer(MESSAGES, "sk-test", deadline or Deadline(60, 5), "trace-1", on_text)
 
 
 def event(value: Any) -> bytes:
@@ -198,6 +200,25 @@ def test_tokens_reasoning_and_comments_are_progress_and_pieces_of_events_are_not
         Wire(b": ping\n\n", said(None, reasoning_content="想"), said("a"), b"da", b"ta: "), deadline
     )
     assert deadline.count == 3
+
+
+def test_the_first_visible_text_is_told_at_once_and_once() -> None:
+    comment, thought = b": keep-alive\n\n", said(None, reasoning_content="hm")
+    wire = Wire(comment, thought, said(""), said(" \n"), said("a"), said("b"), DONE)
+    begun_at: list[int] = []
+
+    ask(wire, on_text=lambda: begun_at.append(wire.chunks_read))
+
+    assert begun_at == [5]
+
+
+def test_an_answer_without_text_never_begins() -> None:
+    begun: list[bool] = []
+
+    with pytest.raises(TransientError, match="model:empty"):
+        ask(Wire(said(" "), DONE), on_text=lambda: begun.append(True))
+
+    assert begun == []
 
 
 def test_reasoning_is_never_text() -> None:
@@ -368,6 +389,24 @@ def test_permanent_refusal_tells_the_operator_what_to_check(status: int, setting
     assert setting in caught.value.detail
     assert "some_code" in caught.value.detail
     assert "你好" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "content_filter"),
+        (400, "data_inspection_failed"),
+        (400, "DataInspectionFailed"),
+        (400, "SensitiveContentDetected.Violence"),
+        (403, "OutputTextRiskDetection"),
+    ],
+)
+def test_content_that_a_vendor_refuses_has_one_code_of_ours(status: int, code: str) -> None:
+    body = json.dumps({"error": {"code": code, "message": "vendor's words"}}).encode()
+    error = http_error(HttpResponse(status, {}, body), now=NOW)
+
+    assert (type(error), error.code) == (PermanentError, "model:content_filter")
+    assert code in error.detail
 
 
 def test_spent_quota_is_permanent_although_429() -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from shared.messages import Reply
 from workers import notices
+from workers.reasons import Reason
+
+LOST = [Reason.BUSY, Reason.AWAY, Reason.REFUSED, Reason.UNCERTAIN, Reason.OURS]
+FAILED = [reason for reason in Reason if reason is not Reason.UNCERTAIN]
 
 
 @pytest.mark.parametrize(
@@ -14,12 +21,39 @@ def test_the_notice_is_in_the_language_of_the_message(text: str, language: str) 
     assert notices.language_of(text) == language
 
 
-@pytest.mark.parametrize("make", [notices.failed, notices.undelivered])
-def test_a_notice_names_the_trace_id_and_nothing_of_the_message(make) -> None:
+KINDS = [
+    *((notices.failed, reason) for reason in FAILED),
+    *((notices.undelivered, reason) for reason in LOST),
+]
+
+
+@pytest.mark.parametrize(("make", "reason"), KINDS)
+def test_a_notice_names_the_trace_id_and_nothing_of_the_message(
+    make: Callable[[str, str, Reason], Reply], reason: Reason
+) -> None:
     for text in ("my secret question", "我的秘密问题"):
-        notice = make(text, "abc123")
+        notice = make(text, "abc123", reason)
 
         assert notice.kind == "notice"
         assert "abc123" in notice.parts[0]
         assert "secret" not in notice.parts[0]
         assert "秘密" not in notice.parts[0]
+
+
+def test_every_reason_has_words_of_its_own() -> None:
+    for text in ("why?", "为什么？"):
+        told = {make(text, "abc123", reason).parts[0] for make, reason in KINDS}
+
+        assert len(told) == len(KINDS)
+
+
+def test_what_takes_longer_is_told_in_one_s_language_and_without_a_reference() -> None:
+    assert notices.working("how long?").parts == ("Still working on it, one moment please.",)
+    assert notices.working("多久？").parts == ("还在处理，请稍等。",)
+    assert notices.working("").kind == "working"
+
+
+def test_the_three_kinds_of_replies_have_different_idempotency_keys() -> None:
+    kinds = [Reply(("text",)), notices.working("hi"), notices.failed("hi", "t", Reason.OURS)]
+
+    assert len({reply.key("trace-1", 0) for reply in kinds}) == 3

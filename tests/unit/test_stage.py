@@ -94,7 +94,7 @@ def a_claim(**changes: Any) -> Claim:
 def run(
     recorder: Recorder,
     work: Callable[[Claim], None],
-    notice: Callable[[Claim], Reply | None] = lambda _: NOTICE,
+    notice: Callable[[Claim, Exception], Reply | None] = lambda *_: NOTICE,
 ) -> None:
     lanes = cast(Lanes, recorder)
     Stage(
@@ -138,7 +138,7 @@ def test_task_takes_a_further_head_only_while_it_may(age_s: float, heads: int) -
         policy=Policy(limit_s=600, base_s=0.001, cap_s=0.001),
         limit_s=5,
         work=work,
-        notice=lambda _: None,
+        notice=lambda *_: None,
         may_go_on=lambda task_age_s: task_age_s + age_s < 5,
     ).run(LANE, 7)
 
@@ -215,6 +215,20 @@ def test_what_can_t_succeed_is_buried_with_a_notice(error: Exception) -> None:
     assert fate_of(error) == ("bury", "model:401: wrong key", NOTICE)
 
 
+def test_the_notice_is_told_the_error_of_the_last_attempt() -> None:
+    recorder, told = Recorder(a_claim()), []
+    error = PermanentError("model:401")
+
+    run(recorder, failing(error), lambda claim, why: told.append((claim, why)))
+
+    assert told == [(recorder.given, error)]
+
+
+@pytest.mark.parametrize("error", [TransientError("feishu:500"), OutcomeUnknownError("http:cut")])
+def test_a_notice_that_it_takes_longer_is_tried_once(error: Exception) -> None:
+    assert fate_of(error, head="~trace-1") == ("bury", str(error), None)
+
+
 def test_a_failed_notice_is_buried_without_one() -> None:
     assert fate_of(PermanentError("feishu:1"), head="!trace-1") == ("bury", "feishu:1", None)
 
@@ -273,7 +287,7 @@ def test_a_fate_that_can_t_be_recorded_is_left_to_the_lease(error: Exception) ->
 def test_a_notice_that_can_t_be_written_never_blocks_the_burial() -> None:
     recorder = Recorder(a_claim())
 
-    def impossible(_: Claim) -> Reply | None:
+    def impossible(*_: Any) -> Reply | None:
         raise PermanentError("bot:unknown")
 
     run(recorder, failing(PermanentError("bot:unknown")), impossible)
@@ -285,7 +299,7 @@ def test_a_notice_that_can_t_be_written_never_blocks_the_burial() -> None:
 def test_not_even_a_bug_in_the_notice_blocks_the_burial(error: Exception) -> None:
     recorder = Recorder(a_claim())
 
-    def buggy(_: Claim) -> Reply | None:
+    def buggy(*_: Any) -> Reply | None:
         raise error
 
     run(recorder, failing(PermanentError("model:401")), buggy)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from shared.errors import BreakerOpenError, BusyError, PermanentError, TaskError, TransientError
 from workers.deadline import Deadline
-from workers.model.chat import Answer
+from workers.model.chat import Answer, OnText
 from workers.model.endpoint import ChatMessages, Endpoint
 
 #: Of the stall budget; the rest is for the call.
@@ -37,8 +37,11 @@ class Models:
         trace_id: str,
         *,
         attempt: int = 1,
+        on_text: OnText = None,
     ) -> Answer:
         """Ask the models of `chain` until one answers; attempt number `attempt` of the message.
+
+        on_text: as in `Endpoint.answer`.
 
         Raises:
             BusyError: nobody could, and one has no slot free
@@ -48,7 +51,7 @@ class Models:
         busy: Endpoint | None = None
         for endpoint in self._in_turn(chain, attempt):
             try:
-                return endpoint.answer(messages, deadline, trace_id)
+                return endpoint.answer(messages, deadline, trace_id, on_text=on_text)
             except BusyError:
                 busy = busy or endpoint
             except TaskError as error:
@@ -58,7 +61,7 @@ class Models:
                 _log(endpoint, error)
         if busy is not None:  # nobody else can: then a slot is worth waiting for
             wait_s = deadline.remaining() * SLOT_WAIT_SHARE
-            return busy.answer(messages, deadline, trace_id, slot_wait_s=wait_s)
+            return busy.answer(messages, deadline, trace_id, on_text=on_text, slot_wait_s=wait_s)
         raise _most_hopeful(failures)
 
     def _in_turn(self, chain: Sequence[str], attempt: int) -> list[Endpoint]:

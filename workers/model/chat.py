@@ -29,6 +29,8 @@ MAX_TEXT_BYTES = 256 * 1024  #: of visible text; more is cut
 MAX_REASONING_BYTES = 64 * 1024  #: kept of it; more is forgotten
 MAX_BODY_BYTES = 4 * 1024 * 1024  #: of a whole answer: escaped text, and reasoning beside it
 
+OnText = Callable[[], None] | None  #: told once that an answer has begun
+
 _CUT_REASONS = frozenset({"length", "content_filter"})
 
 
@@ -78,9 +80,16 @@ class Model:
         self._clock = clock
 
     def answer(
-        self, messages: list[dict[str, str]], bearer: str, deadline: Deadline, trace_id: str
+        self,
+        messages: list[dict[str, str]],
+        bearer: str,
+        deadline: Deadline,
+        trace_id: str,
+        on_text: OnText = None,
     ) -> Answer:
         """Ask once. Each token, seen or of reasoning, is progress for the deadline.
+
+        on_text: called when a stream's first visible text is there, before the rest is read.
 
         Raises:
             DeadlineError: stalled, or out of time, before any text
@@ -95,9 +104,9 @@ class Model:
             stream=self._stream,
             trace_id=trace_id,
         )
-        return (
-            self._read_stream(request, deadline) if self._stream else self._ask(request, deadline)
-        )
+        if self._stream:
+            return self._read_stream(request, deadline, on_text)
+        return self._ask(request, deadline)
 
     def _ask(self, request: HttpRequest, deadline: Deadline) -> Answer:
         try:
@@ -106,8 +115,8 @@ class Model:
             raise _repeatable(error) from error
         return read_answer(response, now=self._clock())
 
-    def _read_stream(self, request: HttpRequest, deadline: Deadline) -> Answer:
-        reading = Reading()
+    def _read_stream(self, request: HttpRequest, deadline: Deadline, on_text: OnText) -> Answer:
+        reading = Reading(on_text=on_text)
         try:
             with self._client.stream(request, deadline) as response:
                 if not _is_event_stream(response):
@@ -163,7 +172,8 @@ def read_answer(response: HttpResponse, *, now: float) -> Answer:
 class Reading:
     """Puts an answer together from a stream's events, or from one whole body."""
 
-    def __init__(self, *, whole: bool = False) -> None:
+    def __init__(self, *, whole: bool = False, on_text: OnText = None) -> None:
+        self._on_text = on_text
         self._member = "message" if whole else "delta"
         self._pieces: list[str] = []
         self._thoughts: list[str] = []
@@ -224,6 +234,9 @@ class Reading:
         if isinstance(text, str) and text:  # null beside reasoning_content, which is never text
             self._pieces.append(text)
             self._text_bytes += len(text.encode("utf-8", "surrogatepass"))
+            if self._on_text is not None and not text.isspace():
+                self._on_text()
+                self._on_text = None
 
     def answer(self) -> Answer:
         """What was read. Raises: TaskError, when that is no text."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from shared.errors import KeyRefusedError, TransientError
 from workers.deadline import Deadline
 from workers.model.breaker import Breaker
-from workers.model.chat import Answer, Model
+from workers.model.chat import Answer, Model, OnText
 from workers.model.keys import KeySource
 from workers.model.slots import Slots
 
@@ -35,9 +35,12 @@ class Endpoint:
         deadline: Deadline,
         trace_id: str,
         *,
+        on_text: OnText = None,
         slot_wait_s: float = 0.0,
     ) -> Answer:
-        """Ask, with the next key when one is refused. slot_wait_s: how long a slot is waited for.
+        """Ask, with the next key when one is refused.
+
+        on_text: as in `Model.answer`. slot_wait_s: how long a slot is waited for.
 
         Raises:
             BreakerOpenError: it failed too often and was not asked
@@ -48,7 +51,7 @@ class Endpoint:
         with self._slots.taken(self.name, slot_wait_s):
             deadline.progress()  # the wait for our own slot is not the model's silence
             try:
-                answer = self._with_a_key(messages, deadline, trace_id)
+                answer = self._with_a_key(messages, deadline, trace_id, on_text)
             except TransientError:
                 self._breaker.ended(probe, first_token_s=None)
                 raise
@@ -58,11 +61,13 @@ class Endpoint:
         self._breaker.ended(probe, first_token_s=answer.first_token_s)
         return replace(answer, model=self.name)
 
-    def _with_a_key(self, messages: ChatMessages, deadline: Deadline, trace_id: str) -> Answer:
+    def _with_a_key(
+        self, messages: ChatMessages, deadline: Deadline, trace_id: str, on_text: OnText
+    ) -> Answer:
         refusal: KeyRefusedError | None = None
         for key in self._keys.usable(deadline):
             try:
-                return self._model.answer(messages, key.bearer, deadline, trace_id)
+                return self._model.answer(messages, key.bearer, deadline, trace_id, on_text)
             except KeyRefusedError as error:
                 refusal = error
                 metadata = {"model": self.name, "key": key.id, "code": error.code}

@@ -34,6 +34,22 @@ RATE_CODES = frozenset(
         "tpm_rate_limit_exceeded",
     }
 )
+#: The endpoint's filter held the message or the answer. Azure (with HTTP 400), OpenAI, DashScope:
+#: https://help.aliyun.com/zh/model-studio/error-code, Ark (without what follows a dot):
+#: https://www.volcengine.com/docs/82379/1299023
+CONTENT_CODES = frozenset(
+    {
+        "content_filter",
+        "content_policy_violation",
+        "data_inspection_failed",
+        "DataInspectionFailed",
+        "InputTextRiskDetection",
+        "InputTextSensitiveContentDetected",
+        "OutputTextRiskDetection",
+        "OutputTextSensitiveContentDetected",
+        "SensitiveContentDetected",
+    }
+)
 PERMANENT_CODES = frozenset(
     {
         "context_length_exceeded",
@@ -42,6 +58,9 @@ PERMANENT_CODES = frozenset(
         "model_not_found",
     }
 )
+
+#: Codes that say more than the status they come with.
+SPEAKING_CODES = frozenset({"context_length_exceeded", "insufficient_quota"})
 
 KEY_CODES = frozenset({"401", "403", "invalid_api_key"})
 
@@ -53,12 +72,14 @@ _ADVICE = {
     422: "it refused the request: check CLAWDBOT_MODEL__NAME and the model's limits",
 }
 
+_ADVICE_CODES = frozenset(str(status) for status in _ADVICE)
+
 
 def http_error(response: HttpResponse, *, now: float) -> TaskError:
     """The error of an answer whose status is not 2xx. `now` is Unix time, for dates."""
     status, code = response.status, error_code(response.json_object())
     name = f"model:{status}"
-    if code == "insufficient_quota":
+    if code in SPEAKING_CODES or is_content_code(code):
         return _permanent(code)
     if not is_retryable(status, response.headers):
         advice = _ADVICE.get(status, "it refused the request: check CLAWDBOT_ENDPOINT")
@@ -80,7 +101,7 @@ def body_error(body: Mapping[str, Any]) -> TaskError | None:
         return RateLimitedError(f"model:{code}", "model endpoint: it asks for fewer requests")
     if code in KEY_CODES:
         return KeyRefusedError(f"model:{code}", "model endpoint: it refused the key")
-    if code in PERMANENT_CODES or code in {str(status) for status in _ADVICE}:
+    if code in PERMANENT_CODES or is_content_code(code) or code in _ADVICE_CODES:
         return _permanent(code)
     return TransientError(f"model:{code}", "model endpoint: an error instead of an answer")
 
@@ -95,6 +116,11 @@ def error_code(body: Mapping[str, Any]) -> str:
     if body.get("choices"):
         return ""
     return _clean(body.get("error_code")) or _clean(body.get("code"))
+
+
+def is_content_code(code: str) -> bool:
+    """Whether it says that a filter held the content."""
+    return code.partition(".")[0] in CONTENT_CODES
 
 
 def is_retryable(status: int, headers: Mapping[str, str]) -> bool:
@@ -123,6 +149,8 @@ def server_delay_s(headers: Mapping[str, str], *, now: float) -> float | None:
 def _permanent(code: str) -> PermanentError:
     if code == "insufficient_quota":
         return PermanentError(f"model:{code}", "model endpoint: the account has no quota left")
+    if is_content_code(code):
+        return PermanentError("model:content_filter", f"its filter held the content{_told(code)}")
     return PermanentError(f"model:{code}", "model endpoint: it refused the request for good")
 
 

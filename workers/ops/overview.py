@@ -68,7 +68,7 @@ def _oldest_s(op: Operator) -> float:
             pipe.lindex(lane, 0)
         heads = pipe.execute()
         for lane, head in zip(lanes, heads, strict=True):
-            pipe.hget(LaneKeys(lane).bot.event((head or "").removeprefix("!")), "accepted")
+            pipe.hget(LaneKeys(lane).bot.event(keys.event_id_of(head or "")), "accepted")
         accepted = [int(ms) for ms in pipe.execute(raise_on_error=False) if isinstance(ms, str)]
     seconds, _ = op.client.time()
     return round(max(0.0, seconds - min(accepted) / 1000), 1) if accepted else 0.0

@@ -58,6 +58,8 @@ def _unfinished(record: dict[str, str]) -> tuple[str, list[dict[str, Any]]]:
     steps = [_step(int(record["accepted"]), "accepted")]
     if "claimed" in record:
         steps.append(_step(int(record["claimed"]), "first claimed for processing"))
+    if "told" in record:
+        steps.append(_step(int(record["told"]), "told that it takes longer"))
     if "written" in record:
         attempts = record.get("process_tries", "0")
         steps.append(_step(int(record["written"]), f"reply written (attempts: {attempts})"))

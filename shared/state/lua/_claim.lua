@@ -18,10 +18,20 @@ end
 
 local function is_late(wish, now) return wish.valid_ms > 0 and now > wish.valid_ms end
 
+-- A notice that nobody needs any more: of a failure whose letter was dropped; that it takes longer,
+-- when the event is answered or dead by now.
 local function is_orphan(lane, head)
-  if head:sub(1, 1) ~= '!' then return false end
-  local event = event_of(lane, head:sub(2))
-  return not is_record(event) or redis.call('HEXISTS', event, 'notice') == 0
+  if not is_notice(head) then return false end
+  local event = event_of(lane, id_of(head))
+  if not is_record(event) then return true end
+  if is_failure(head) then return redis.call('HEXISTS', event, 'notice') == 0 end
+  local f = redis.call('HMGET', event, 'written', 'dead')
+  return f[1] or f[2]
+end
+
+local function is_held(lane, now)
+  local f = redis.call('HMGET', state_of(lane), 'claim', 'lease')
+  return f[1] and tonumber(f[2]) > now
 end
 
 -- A claim whose lease ended is lost, unless its worker had been asked to stop.
@@ -49,7 +59,7 @@ local function claimed(lane, state, head, wish, now)
   local history = is_inbox and redis.call('LRANGE', history_of(lane), -wish.entries, -1) or {}
   local poison = tonumber(state.own_losses or 0) >= POISON_LOSSES and 1 or 0
   return { 'claimed', lane, head, tonumber(state.tries), state.since, state.unsure or '', poison,
-    text_of(now), redis.call('HGETALL', event_of(lane, (head:gsub('^!', '')))), history }
+    text_of(now), redis.call('HGETALL', event_of(lane, id_of(head))), history }
 end
 
 local function note_hint(lane, seq)
@@ -59,10 +69,11 @@ local function note_hint(lane, seq)
   end
 end
 
--- The head that can be worked on; notices that nobody needs any more are put away.
+-- The head that can be worked on; orphans are put away, but not while somebody sends one: what
+-- stands behind it must not overtake it.
 local function head_of(lane, now)
   local head = redis.call('LINDEX', lane, 0)
-  while head and is_orphan(lane, head) do
+  while head and is_orphan(lane, head) and not is_held(lane, now) do
     advance(lane, now)
     head = redis.call('LINDEX', lane, 0)
   end
@@ -79,7 +90,7 @@ local function hold(lane, state, head, wish, now, is_turn)
   if state.unsure then redis.call('HSET', key, 'unsure', state.unsure) end
   redis.call('HDEL', key, 'retry', 'hints', 'forget')
   redis.call('ZADD', DUE, lease, lane)
-  if head:sub(1, 1) == '!' then return end
+  if is_notice(head) then return end
   local event, queue = event_of(lane, head), queue_of(lane)
   redis.call('HINCRBY', event, queue .. '_tries', 1)
   if queue == 'process' then redis.call('HSETNX', event, 'claimed', text_of(now)) end

@@ -1,4 +1,5 @@
 -- Mirror of shared/state/keys.py for keys that a script derives from a lane's name.
+local WAITING = 'clawdbot:waiting'
 local function state_of(lane) return lane .. ':state' end
 local function conversation_of(lane) return lane:match('^(.*):') end
 local function bot_of(lane) return lane:match('^[^:]+:[^:]+') end

@@ -1,4 +1,5 @@
--- One lane: a FIFO of event ids ('!id' is a notice) whose head has at most one live claim.
+-- One lane: a FIFO of event ids whose head has at most one live claim. In an outbox '!id' is the
+-- notice that the event failed, '~id' the one that it takes longer.
 --
 -- Every script that includes this takes first
 --   KEYS 1 due  2 hints  3 suspect  4 suspects  5 workers:active
@@ -24,6 +25,10 @@ end
 
 local function text_of(ms) return string.format('%.0f', ms) end
 
+local function is_notice(entry) return entry:find('^[!~]') ~= nil end
+local function is_failure(entry) return entry:sub(1, 1) == '!' end
+local function id_of(entry) return (entry:gsub('^[!~]', '')) end
+
 local function load_state(lane)
   local flat, state = redis.call('HGETALL', state_of(lane)), {}
   for i = 1, #flat, 2 do state[flat[i]] = flat[i + 1] end
@@ -48,7 +53,7 @@ end
 local PIECES = {}
 local function message_of(lane, queue, head, seq)
   PIECES[queue] = PIECES[queue] or pieces_of(TEMPLATE[queue])
-  local trace = head:gsub('^!', '')
+  local trace = id_of(head)
   local id = trace .. '.' .. queue .. '.' .. seq
   local marks = { LANE = lane, SEQ = seq, TRACE = trace, ID = id, TAG = id }
   local message = {}

@@ -6,7 +6,8 @@
 -- ARGV after the three of _lane:
 --   4 QPS limit (0: none)  5 key prefix of the QPS counter
 --   6 unfinished events a bot may have  7 unfinished events a conversation may have
---   then per event: trace id, digest of the event id ('' if it is the message id), wire form
+--   then per event: trace id, digest of the event id ('' if it is the message id), wire form,
+--   ms after which its person is told that it takes longer ('0': never)
 -- Returns per event: 'accepted', 'duplicate', 'rate_limited', 'queue_full' or 'conversation_full'.
 -- No allow-oom: a full Redis refuses before anything is written.
 -- What many events share is asked once and written once, at the end: counts, the QPS counter, hints.
@@ -19,7 +20,7 @@ local today = math.floor(now / DAY_MS)
 local second = ARGV[5] .. math.floor(now / 1000)
 local qps_left = QPS > 0 and QPS - tonumber(redis.call('GET', second) or 0) or math.huge
 local qps_used = 0
-local bots, woken = {}, {}
+local bots, woken, waiting = {}, {}, {}
 
 local function unfinished(counts)
   local f = redis.call('HMGET', counts, 'accepted', 'answered', 'rejected', 'cancelled', 'dead', 'dropped')
@@ -67,22 +68,26 @@ local function refusal(event, bot, event_id, lane)
   end
 end
 
-local function accept(lane, bot, id, event_id, wire)
+local function accept(lane, bot, id, event_id, wire, notice_after_ms)
   local event = event_of(lane, id)
   local why = refusal(event, bot, event_id, lane)
   if why then return why end
   redis.call('HSET', event, 'event', wire, 'accepted', accepted_at, 'lane', lane)
   remember(bot, event_id)
   if redis.call('RPUSH', lane, id) == 1 then woken[#woken + 1] = { lane, id } end
+  if notice_after_ms ~= '0' then
+    waiting[#waiting + 1] = text_of(now + tonumber(notice_after_ms))
+    waiting[#waiting + 1] = event
+  end
   qps_used, bot.left = qps_used + 1, bot.left - 1
   return 'accepted'
 end
 
 local answers = {}
 for i = 1, #KEYS - 5 do
-  local lane, a = KEYS[5 + i], 5 + 3 * i
+  local lane, a = KEYS[5 + i], 4 + 4 * i
   local bot = bot_at(lane)
-  local outcome = accept(lane, bot, ARGV[a], ARGV[a + 1], ARGV[a + 2])
+  local outcome = accept(lane, bot, ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3])
   bot.tally[outcome] = (bot.tally[outcome] or 0) + 1
   answers[i] = outcome
 end
@@ -92,5 +97,6 @@ end
 if QPS > 0 and qps_used > 0 and redis.call('INCRBY', second, qps_used) == qps_used then
   redis.call('EXPIRE', second, 2)
 end
+if #waiting > 0 then redis.call('ZADD', WAITING, unpack(waiting)) end
 hint_all('process', woken, now)
 return answers

@@ -3,16 +3,16 @@
 --@include _keys
 --@include _lane
 -- KEYS 6 lane  7 event  8 counts  9 dead  10 noticed
--- ARGV 4 claim id  5 head ('!id' for a notice)  6 why  7 notice (wire form, or '')
+-- ARGV 4 claim id  5 head  6 why  7 notice (wire form, or '')
 --   8 ms within which a conversation gets at most one notice
 -- Returns 'ok' (also when repeated) or 'lost'.
 local lane, event, counts, dead, noticed = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local claim, head, why, notice = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local is_notice = head:sub(1, 1) == '!'
+local of_notice = is_notice(head)
 local stage = queue_of(lane)
 local now = now_ms()
 if redis.call('HGET', state_of(lane), 'claim') ~= claim then
-  if not is_record(event) then return is_notice and 'ok' or 'lost' end  -- its letter was dropped
+  if not is_record(event) then return of_notice and 'ok' or 'lost' end  -- its letter was dropped
   return redis.call('HGET', event, 'buried_by') == claim and 'ok' or 'lost'
 end
 
@@ -20,13 +20,16 @@ active(now)
 note(event, stage, redis.call('HGET', state_of(lane), 'tries'), why, now)
 if is_record(event) then redis.call('HSET', event, 'buried_by', claim) end
 end_turn(lane, claim, now)
-if is_notice then
-  if is_record(event) then redis.call('HDEL', event, 'notice', 'notice_part') end
+if of_notice then
+  if is_failure(head) and is_record(event) then
+    redis.call('HDEL', event, 'notice', 'notice_part')
+  end
   advance(lane, now)
   return 'ok'
 end
 
 redis.call('HSET', event, 'dead', text_of(now), 'dead_stage', stage, 'dead_reason', why)
+redis.call('ZREM', WAITING, event)
 redis.call('ZADD', dead, text_of(now), head)
 redis.call('HINCRBY', counts, 'dead', 1)
 local speaks = notice ~= '' and redis.call('SET', noticed, 1, 'NX', 'PX', ARGV[8])

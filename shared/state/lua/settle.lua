@@ -4,17 +4,17 @@
 --@include _lane
 --@include _claim
 -- KEYS 6 outbox  7 event  8 counts
--- ARGV 4 claim id  5 head ('!id' for a notice)  6 next part  7 number of parts
+-- ARGV 4 claim id  5 head  6 next part  7 number of parts
 --   8–12 the wish of _claim for going on
 -- Returns {'ok', next claim or false} (the same when repeated) or {'lost'}.
 local lane, event, counts = KEYS[6], KEYS[7], KEYS[8]
 local claim, head = ARGV[4], ARGV[5]
-local is_notice = head:sub(1, 1) == '!'
+local of_notice = is_notice(head)
 local now, wish = now_ms(), wish_at(8)
 
 local function was_settled()
   if is_record(event) then return redis.call('HGET', event, 'settled_by') == claim end
-  if is_notice then return true end  -- its letter was dropped: nobody has anything to do here
+  if of_notice then return true end  -- its letter was dropped: nobody has anything to do here
   local line = redis.call('GET', event)
   return line and line:sub(-CLAIM_MARK) == mark_of(claim)
 end
@@ -27,17 +27,21 @@ end
 active(now)
 end_turn(lane, claim, now)
 if is_record(event) and tonumber(ARGV[6]) < tonumber(ARGV[7]) then
-  redis.call('HSET', event, is_notice and 'notice_part' or 'next_part', ARGV[6], 'settled_by', claim)
+  redis.call('HSET', event, of_notice and 'notice_part' or 'next_part', ARGV[6], 'settled_by', claim)
   redis.call('DEL', state_of(lane))
   hint(lane, now, 0)
   return { 'ok', take_next('push', claim, wish, now) }
 end
-if is_notice and is_record(event) then
-  redis.call('HDEL', event, 'notice', 'notice_part')
-  redis.call('HSET', event, 'settled_by', claim)
-elseif not is_notice then
+if not of_notice then
   finish(event, 'answered', claim, now)
   redis.call('HINCRBY', counts, 'answered', 1)
+elseif is_record(event) then
+  if is_failure(head) then
+    redis.call('HDEL', event, 'notice', 'notice_part')
+  else
+    redis.call('HSET', event, 'told', text_of(now))
+  end
+  redis.call('HSET', event, 'settled_by', claim)
 end
 advance(lane, now)
 return { 'ok', take_next('push', claim, wish, now) }

@@ -20,7 +20,7 @@ local function walk(lane)
     return
   end
   for _, id in ipairs(redis.call('LRANGE', lane, 0, -1)) do
-    local slot = id:sub(1, 1) == '!' and 6 or 5
+    local slot = id:find('^[!~]') and 6 or 5
     b[slot] = b[slot] + 1
   end
 end

@@ -29,6 +29,7 @@ if keep > 0 then
 else
   redis.call('DEL', history)
 end
+redis.call('ZREM', WAITING, event)
 enqueue(outbox, id, now)
 end_turn(inbox, claim, now)
 advance(inbox, now)

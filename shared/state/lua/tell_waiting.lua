@@ -1,0 +1,23 @@
+#!lua flags=allow-oom
+-- Who has waited long enough without a word of an answer is told that it takes longer. The notice
+-- goes through the outbox: the reply comes behind it, and what comes behind the reply is an orphan.
+--@include _keys
+--@include _lane
+-- KEYS 6 waiting
+-- ARGV 4 events to look at, at most
+-- Returns {events looked at, notices queued}.
+local now = now_ms()
+
+local function tell(event)
+  redis.call('ZREM', KEYS[6], event)
+  if not is_record(event) then return 0 end
+  local f = redis.call('HMGET', event, 'lane', 'written', 'dead')
+  if f[2] or f[3] then return 0 end
+  enqueue(conversation_of(f[1]) .. ':outbox', '~' .. event:match('[^:]+$'), now)
+  return 1
+end
+
+local due = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', text_of(now), 'LIMIT', 0, ARGV[4])
+local told = 0
+for _, event in ipairs(due) do told = told + tell(event) end
+return { #due, told }
