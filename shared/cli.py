@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = {
     "dead": "workers.ops.letters:dead",
     "queue": "workers.ops.overview:queue",
     "trace": "workers.ops.tracing:trace",
+    "usage": "workers.ops.usage:usage",
 }
 
 
@@ -33,7 +34,7 @@ class LazyCommands(click.Group):
 
 @click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """Look into a running ClawdBot: its lanes, its dead letters, one event's way."""
+    """Look into a running ClawdBot: its lanes, its dead letters, one event's way, its use."""
 
 
 def main() -> None:

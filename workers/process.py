@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from shared.config import Settings
 from shared.errors import TransientError
@@ -17,6 +18,7 @@ from workers.deadline import Deadline
 from workers.model.chain import Models
 from workers.model.chat import Answer
 from workers.store import Claim, GoOn, Lanes
+from workers.usage import Usage, utc_offset_s
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ class Process:
         self._lanes = lanes
         self._bots = bots
         self._models = models
+        self._zone = ZoneInfo(settings.timezone)
 
     def work(self, claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
         """Ask the model and write the reply back. See `Stage.work`.
@@ -46,7 +49,8 @@ class Process:
         parts = bot.outbound.parts(text)
         if not parts:
             raise TransientError("model:empty", "the answer had no visible text")
-        return self._write_back(claim, Reply(parts), event.text, answer, go_on())
+        usage = Usage.of(event, messages, answer, utc_offset_s(self._zone, claim.now_ms))
+        return self._write_back(claim, Reply(parts), event.text, answer, usage, go_on())
 
     def notice(self, claim: Claim) -> Reply | None:
         """What the person reads when the event finally failed."""
@@ -58,20 +62,27 @@ class Process:
         return Deadline(total_s=total_s, stall_s=self._settings.task_timeout_s)
 
     def _write_back(
-        self, claim: Claim, reply: Reply, text: str, answer: Answer, go_on: GoOn
+        self,
+        claim: Claim,
+        reply: Reply,
+        text: str,
+        answer: Answer,
+        usage: Usage,
+        go_on: GoOn,
     ) -> Claim | None:
         memory = self._settings.conversation
         turns, keep = remember(
             claim.history, text, answer.text, turns=memory.turns, max_bytes=memory.max_bytes
         )
         following = self._lanes.write_back(
-            claim, reply, turns, keep=keep, ttl_s=memory.ttl_s, go_on=go_on
+            claim, reply, turns, usage=usage, keep=keep, ttl_s=memory.ttl_s, go_on=go_on
         )
         metadata: dict[str, Any] = {
             "attempt": claim.attempt,
             "parts": len(reply.parts),
             "finish_reason": answer.finish_reason,
-            "completion_tokens": answer.completion_tokens,
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
         }
         if self._settings.log.content:
             metadata["text"] = answer.text

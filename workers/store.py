@@ -24,6 +24,7 @@ from shared.state import keys
 from shared.state.keys import BotKeys, LaneKeys
 from shared.state.scripts import script
 from workers.redis_time import RedisTime
+from workers.usage import Usage
 
 LEASE_MS = 15_000
 PATIENCE_S = 20.0  #: an outcome is worth waiting for a Redis that restarts
@@ -136,11 +137,14 @@ class Lanes:
         reply: Reply,
         turns: Sequence[str],
         *,
+        usage: Usage,
         keep: int,
         ttl_s: int,
         go_on: GoOn = STOP,
     ) -> Claim | None:
         """Store the reply and hand it to the outbox; remember `turns`, keeping `keep` entries.
+
+        `usage` is counted.
 
         Returns the claim to go on with, if that was asked for and there is work.
 
@@ -149,9 +153,11 @@ class Lanes:
         """
         wish = Wish.of(go_on)
         names = [claim.lane, claim.keys.outbox, claim.event_key, claim.keys.history]
-        args = [claim.id, claim.event_id, reply.to_wire(), keep, ttl_s]
-        answer = self._checked("write_back", names, [*args, *self._told(wish), *turns])
-        return self._read_next(wish, answer)
+        args = [claim.id, claim.event_id, reply.to_wire(), keep, ttl_s, *self._told(wish)]
+        used = [usage.offset_s, usage.prompt_tokens, usage.completion_tokens]
+        fields = usage.fields()
+        given = [*args, *used, len(fields), *fields, *turns]
+        return self._read_next(wish, self._checked("write_back", names, given))
 
     def settle(
         self, claim: Claim, *, next_part: int, parts: int, go_on: GoOn = STOP

@@ -15,6 +15,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `{bot}:conv:{c}:noticed` | string | 60 s | a notice was queued: at most one a minute |
 | `{bot}:counts` | hash | none | accepted, answered, rejected, cancelled, dead, dropped, refusals |
 | `{bot}:dead` | zset | none | dead letters: event id by time of death |
+| `{bot}:usage:{day}` | hash | 40 days | by consumer, `kind:id`: requests and tokens of that day |
 | `{bot}:token` | hash | expiry | platform access token: sealed value, version |
 | `{bot}:token:lock` | string | 10 s | one worker fetches a token |
 | `clawdbot:due` | zset | none | every unfinished lane, by the ms when somebody has to look |
@@ -53,6 +54,7 @@ STOPPING_PREFIX = "clawdbot:stopping:"
 TAKEN_PREFIX = "clawdbot:taken:"
 
 FINISHED_TTL_S = 24 * 3600  #: Feishu repeats for 7 h 5 min 15 s; a day is comfortable
+USAGE_DAYS = 40  #: how long what was used on a day is kept
 
 # A lane's name stands inside JSON inside JSON, unescaped; "~" marks a digest.
 _PLAIN_CONVERSATION = re.compile(r"[A-Za-z0-9_.=+/@-]{1,100}")
@@ -94,6 +96,10 @@ class BotKeys:
 
     def inbox(self, conversation_id: str) -> str:
         return f"{self.conversation(conversation_id)}:inbox"
+
+    def usage(self, day: int) -> str:
+        """day: of Unix time, by the clocks of `settings.timezone`."""
+        return f"{self.prefix}:usage:{day}"
 
 
 @dataclass(frozen=True, slots=True)

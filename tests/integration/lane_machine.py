@@ -21,6 +21,7 @@ from tests.integration.lane_dump import Dump, lasting, timeless
 from tests.integration.lane_model import BOT_CAPACITY, CONVERSATION_CAPACITY, Expected, Lane, Model
 from tests.integration.lanes import TEMPLATES
 from workers.store import Claim, GoOn, Lanes
+from workers.usage import Consumers, Usage
 
 BOTS = (BotKeys("feishu", "cli_test"), BotKeys("dingtalk", "ding_test"))
 CONVERSATIONS = ((BOTS[0], "oc_1"), (BOTS[0], "oc_2"), (BOTS[1], "cid_1"))
@@ -29,6 +30,7 @@ HINT_GRACE_MS = 15_000
 HINTS_PER_TAKE = 4
 NO_LANE = "feishu:cli_test:conv:nobody:inbox"  #: stands in the due index by mistake
 NOTICE = Reply(("sorry",), kind="notice")
+USED = {bot: Usage(Consumers("u1", "", bot.app_id, ""), 30, 12, offset_s=0) for bot in BOTS}
 SHARED = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
 #: The repeat of an operator's call finds it done, and says so.
 REPEAT_SAYS = {"replay": "not_dead", "drop": 0}
@@ -177,8 +179,11 @@ class World:
         def act() -> Claim | None:
             wish = GoOn(wanted=go_on, history_entries=2)
             turns = ["q", claim.head]
-            return worker.write_back(claim, Reply(parts), turns, keep=4, ttl_s=3600, go_on=wish)
+            return worker.write_back(
+                claim, Reply(parts), turns, usage=used, keep=4, ttl_s=3600, go_on=wish
+            )
 
+        used = USED[claim.keys.bot]
         happened = partial(self.model.written_back, claim, parts)
         return self._end(worker, claim, act, happened, go_on=go_on)
 

@@ -301,6 +301,7 @@ COMMANDS = [
     ["dead", "drop", "--all", "--yes"],
     ["trace", "x"],
     ["queue"],
+    ["usage"],
 ]
 
 

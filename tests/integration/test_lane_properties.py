@@ -30,6 +30,7 @@ from tests.integration.lane_machine import (
     CONVERSATIONS,
     HINT_GRACE_MS,
     HOUR_MS,
+    USED,
     Worker,
     World,
 )
@@ -288,6 +289,7 @@ class LaneMachine(RuleBasedStateMachine):
         check_due_index(world, content, now)
         check_records(world, content)
         check_conservation(world, content)
+        check_usage(world, content)
         check_order_of_what_is_shown(world)
         self.is_sound = True
 
@@ -424,6 +426,19 @@ def check_conservation(world: World, content: dict[str, Any]) -> None:
         counts = {n: int(count) for n, count in content.get(bot.counts, {}).items() if int(count)}
         expected = {n: count for (p, n), count in world.model.counts.items() if p == bot.prefix}
         assert counts == {name: count for name, count in expected.items() if count}
+
+
+def check_usage(world: World, content: dict[str, Any]) -> None:
+    """Each answer is counted once."""
+    for bot in BOTS:
+        lives = [life for life in world.model.lives.values() if life.bot == bot]
+        used = USED[bot]
+        written = sum(life.written_back for life in lives)
+        expected = [written, used.prompt_tokens * written, used.completion_tokens * written]
+        days = [value for key, value in content.items() if key.startswith(f"{bot.prefix}:usage:")]
+        for field in used.fields():
+            sums = [[int(n) for n in day.get(field, "0 0 0").split()] for day in days]
+            assert [sum(each) for each in zip(*sums, strict=True)] == (expected if written else [])
 
 
 def check_order_of_what_is_shown(world: World) -> None:

@@ -610,3 +610,22 @@ def test_young_task_of_a_worker_that_stays_may_go_on(
         assert not stage.may_go_on(age_s)
     monkeypatch.setattr("celery.worker.state.should_stop", 0)
     assert not runtime.process.may_go_on(0.0)
+
+
+def test_use_is_counted_also_where_there_is_no_quota(stack: Stack) -> None:
+    text = "how are you?"
+    event = stack.answer(FEISHU, text=text, group=True)
+
+    (key,) = stack.client.keys(LaneKeys(stack.lane(event)).bot.usage(0)[:-1] + "*")
+    used = stack.client.hgetall(key)
+    answer = json.loads(stack.record(event)["reply"])["parts"][0]
+    sums = f"1 3 {len(answer)}"  # the simulator's model counts its answer, by characters, alone
+    assert (
+        used
+        | {
+            f"user:{event.sender_id}": sums,
+            f"group:{event.conversation_id}": sums,
+            f"tenant:{event.tenant_id}": sums,
+        }
+        == used
+    )

@@ -24,6 +24,9 @@ end
 
 local function text_of(ms) return string.format('%.0f', ms) end
 
+-- The day of Unix time by clocks that are `offset_s` ahead of UTC.
+local function local_day(now, offset_s) return math.floor((now + offset_s * 1000) / 86400000) end
+
 local function load_state(lane)
   local flat, state = redis.call('HGETALL', state_of(lane)), {}
   for i = 1, #flat, 2 do state[flat[i]] = flat[i + 1] end
