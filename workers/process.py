@@ -17,6 +17,7 @@ from workers.conversation import prompt, remember
 from workers.deadline import Deadline
 from workers.model.chain import Models
 from workers.model.chat import Answer
+from workers.quotas import Quotas, Refusal
 from workers.store import Claim, GoOn, Lanes
 from workers.usage import Usage, utc_offset_s
 
@@ -26,11 +27,14 @@ logger = logging.getLogger(__name__)
 class Process:
     """Answers one event."""
 
-    def __init__(self, settings: Settings, lanes: Lanes, bots: Bots, models: Models) -> None:
+    def __init__(
+        self, settings: Settings, lanes: Lanes, bots: Bots, models: Models, quotas: Quotas
+    ) -> None:
         self._settings = settings
         self._lanes = lanes
         self._bots = bots
         self._models = models
+        self._quotas = quotas
         self._zone = ZoneInfo(settings.timezone)
 
     def work(self, claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
@@ -43,8 +47,11 @@ class Process:
         bot = self._bots.of(claim)
         event = bot.event(claim.record)
         messages = prompt(self._settings.model.system_prompt, claim.history, event.text)
+        deadline = self._deadline(claim)
+        if refusal := self._quotas.refusal(claim, event, messages):
+            return self._reject(claim, event.text, refusal, go_on())
         chain = self._settings.chain_of(bot.settings)
-        answer = self._models.answer(chain, messages, self._deadline(claim), event.trace_id)
+        answer = self._models.answer(chain, messages, deadline, event.trace_id)
         text = answer.text + (notices.cut_mark(event.text) if answer.cut else "")
         parts = bot.outbound.parts(text)
         if not parts:
@@ -60,6 +67,12 @@ class Process:
     def _deadline(self, claim: Claim) -> Deadline:
         total_s = self._settings.answer_timeout_s - claim.waited_s
         return Deadline(total_s=total_s, stall_s=self._settings.task_timeout_s)
+
+    def _reject(self, claim: Claim, text: str, refusal: Refusal, go_on: GoOn) -> Claim | None:
+        notice = notices.over_quota(text, refusal)
+        following = self._lanes.reject(claim, str(refusal), notice, go_on=go_on)
+        log(logger, logging.INFO, "event.rejected", why=str(refusal), free_s=refusal.free_s)
+        return following
 
     def _write_back(
         self,

@@ -19,6 +19,7 @@ from workers.model.endpoint import Endpoint
 from workers.model.keys import FixedKeys
 from workers.process import Process
 from workers.push import Push
+from workers.quotas import Quotas
 from workers.redis_client import connect
 from workers.retry import Policy
 from workers.stage import Stage
@@ -50,7 +51,8 @@ class Runtime:
         keeper = ClaimKeeper(self.lanes)
         client = HttpClient(concurrency=concurrency)
         bots = Bots(settings, self.redis)
-        process = Process(settings, self.lanes, bots, _models(settings, client))
+        quotas = Quotas(settings, self.lanes)
+        process = Process(settings, self.lanes, bots, _models(settings, client), quotas)
         push = Push(settings, self.lanes, bots, client)
         self.process = Stage(
             name=PROCESS,

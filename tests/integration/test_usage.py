@@ -59,10 +59,11 @@ def test_an_answered_event_is_counted_for_each_of_its_consumers_once(bench: Benc
     }
 
 
-def test_what_dies_used_nothing(bench: Bench) -> None:
-    first = event()
-    bench.accept(first)
-    bench.lanes.bury(bench.claim(first), "why", None)
+def test_what_is_rejected_or_dies_used_nothing(bench: Bench) -> None:
+    for end in (bench.lanes.reject, bench.lanes.bury):
+        first = event()
+        bench.accept(first)
+        end(bench.claim(first), "why", Reply(("no",), kind="notice"))
 
     assert not bench.client.exists(today(bench))
 

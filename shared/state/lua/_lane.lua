@@ -122,6 +122,17 @@ local function finish(event, fate, claim, now)
   redis.call('SET', event, line, 'EX', 86400)
 end
 
+-- The same, counted.
+local function finish_as(fate, event, counts, claim, now)
+  finish(event, fate, claim, now)
+  redis.call('HINCRBY', counts, fate, 1)
+end
+
+local function was_finished_by(event, claim)
+  local line = redis.call('GET', event)
+  return line and line:sub(-CLAIM_MARK) == mark_of(claim)
+end
+
 -- Not a hash: the event was dropped while its notice was under way.
 local function is_record(event) return redis.call('TYPE', event).ok == 'hash' end
 

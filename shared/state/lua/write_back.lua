@@ -4,6 +4,7 @@
 --@include _keys
 --@include _lane
 --@include _claim
+--@include _quota
 --@include _usage
 -- KEYS 6 inbox  7 outbox  8 event  9 history
 -- ARGV 4 claim id  5 event id  6 reply (wire form)  7 entries of history to keep
@@ -33,6 +34,7 @@ if keep > 0 then
 else
   redis.call('DEL', history)
 end
+correct_quota(event, prompt + completion)
 local usage = usage_of(bot_of(inbox), local_day(now, tonumber(ARGV[14])))
 count_usage(usage, { unpack(ARGV, 18, 17 + consumers) }, prompt, completion)
 enqueue(outbox, id, now)
