@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "keys": "workers.ops.keyring:keys",
     "queue": "workers.ops.overview:queue",
     "trace": "workers.ops.tracing:trace",
+    "usage": "workers.ops.usage:usage",
 }
 
 
@@ -35,7 +36,7 @@ class LazyCommands(click.Group):
 
 @click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """Look into a running ClawdBot: its lanes, its dead letters, one event's way."""
+    """Look into a running ClawdBot: its lanes, its dead letters, one event's way, its use."""
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from shared.messages import Reply
+from workers.quotas import Refusal
 from workers.reasons import Reason
 
 _CHINESE = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
@@ -70,6 +71,27 @@ _WHY_UNDELIVERED: Mapping[Reason, Texts] = {
     Reason.OURS: _WHY_FAILED[Reason.OURS],
 }
 _CUT: Texts = {"zh": "\n\n（回答中断，以上不完整。）", "en": "\n\n(The answer was cut short here.)"}
+_REFUSED = {
+    "zh": "抱歉，{who}{window}的{what}已达上限，{when}可以继续使用。",
+    "en": "Sorry, {who} reached the limit of {what} for {window}. Please try again {when}.",
+}
+_WHO = {
+    "zh": {"user": "你", "group": "本群", "bot": "机器人", "tenant": "贵公司"},
+    "en": {
+        "user": "you have",
+        "group": "this group has",
+        "bot": "this bot has",
+        "tenant": "your company has",
+    },
+}
+_WHAT = {
+    "zh": {"requests": "提问次数", "tokens": "文字用量"},
+    "en": {"requests": "questions", "tokens": "text"},
+}
+_WINDOW = {
+    "zh": {"minute": ("这一分钟", "一分钟后"), "day": ("今天", "明天")},
+    "en": {"minute": ("this minute", "in a minute"), "day": ("today", "tomorrow")},
+}
 
 
 def language_of(text: str) -> str:
@@ -90,6 +112,17 @@ def failed(text: str, trace_id: str, why: Reason) -> Reply:
 def undelivered(text: str, trace_id: str, why: Reason) -> Reply:
     """For a message whose answer exists but did not get through."""
     return _notice(_UNDELIVERED, _WHY_UNDELIVERED[why], text, trace_id)
+
+
+def over_quota(text: str, refusal: Refusal) -> Reply:
+    """For a message above a quota: what is used up, and when it is free again."""
+    language = language_of(text)
+    what, _, per = refusal.limit.partition("_per_")
+    window, when = _WINDOW[language][per]
+    told = _REFUSED[language].format(
+        who=_WHO[language][refusal.kind], what=_WHAT[language][what], window=window, when=when
+    )
+    return Reply((told,), kind="notice")
 
 
 def cut_mark(text: str) -> str:

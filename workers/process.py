@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from threading import Thread
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from redis.exceptions import RedisError
 
@@ -17,13 +18,15 @@ from shared.logs import log
 from shared.messages import Event, Reply
 from workers import notices, reasons
 from workers.bots import Bots, WorkerBot
-from workers.conversation import Memory
+from workers.conversation import ChatMessage, Memory
 from workers.deadline import Deadline
 from workers.model.chain import Models
 from workers.model.chat import Answer
 from workers.model.estimate import counter
 from workers.prompt import filled, prompt
+from workers.quotas import Quotas, Refusal
 from workers.store import Claim, GoOn, Lanes
+from workers.usage import Usage, utc_offset_s
 
 WRITE_BACK_GRACE_S = 5  #: how long after its deadline an answer that had begun is in Redis
 
@@ -33,12 +36,16 @@ logger = logging.getLogger(__name__)
 class Process:
     """Answers one event."""
 
-    def __init__(self, settings: Settings, lanes: Lanes, bots: Bots, models: Models) -> None:
+    def __init__(
+        self, settings: Settings, lanes: Lanes, bots: Bots, models: Models, quotas: Quotas
+    ) -> None:
         self._settings = settings
         self._lanes = lanes
         self._bots = bots
         self._models = models
         self._memory = _memory(settings.conversation)
+        self._quotas = quotas
+        self._zone = ZoneInfo(settings.timezone)
 
     def work(self, claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
         """Ask the model and write the reply back. See `Stage.work`.
@@ -49,24 +56,24 @@ class Process:
         """
         bot = self._bots.of(claim)
         event = bot.event(claim.record)
-        messages = prompt(
-            self._system_prompt(bot, event, claim), self._memory.newest(claim.history), event.text
-        )
-        chain = self._settings.chain_of(bot.settings)
-        on_text = partial(self._has_begun, claim) if bot.settings.notice_after_s else None
+        messages = self._messages(claim, bot, event)
+        deadline = self._deadline(claim)
+        if refusal := self._quotas.refusal(claim, event, messages):
+            return self._reject(claim, event.text, refusal, go_on())
         answer = self._models.answer(
-            chain,
+            self._settings.chain_of(bot.settings),
             messages,
-            self._deadline(claim),
+            deadline,
             event.trace_id,
             attempt=claim.attempt,
-            on_text=on_text,
+            on_text=partial(self._has_begun, claim) if bot.settings.notice_after_s else None,
         )
         text = answer.text + (notices.cut_mark(event.text) if answer.cut else "")
         parts = bot.outbound.parts(text)
         if not parts:
             raise TransientError("model:empty", "the answer had no visible text")
-        return self._write_back(claim, Reply(parts), event.text, answer, go_on())
+        usage = Usage.of(event, messages, answer, utc_offset_s(self._zone, claim.now_ms))
+        return self._write_back(claim, Reply(parts), event.text, answer, usage, go_on())
 
     def notice(self, claim: Claim, error: Exception) -> Reply | None:
         """What the person reads when the event finally failed."""
@@ -88,27 +95,47 @@ class Process:
             metadata = {"error": type(error).__name__}
             logger.warning("notice.not_put_off", extra={"metadata": metadata})
 
-    def _system_prompt(self, bot: WorkerBot, event: Event, claim: Claim) -> str:
+    def _messages(self, claim: Claim, bot: WorkerBot, event: Event) -> list[ChatMessage]:
         template = bot.settings.system_prompt or self._settings.model.system_prompt
-        return filled(template, event, claim.now_ms / 1000, self._settings.timezone)
+        system = filled(template, event, claim.now_ms / 1000, self._zone)
+        return prompt(system, self._memory.newest(claim.history), event.text)
 
     def _deadline(self, claim: Claim) -> Deadline:
         total_s = self._settings.answer_timeout_s - claim.waited_s
         return Deadline(total_s=total_s, stall_s=self._settings.task_timeout_s)
 
+    def _reject(self, claim: Claim, text: str, refusal: Refusal, go_on: GoOn) -> Claim | None:
+        notice = notices.over_quota(text, refusal)
+        following = self._lanes.reject(claim, str(refusal), notice, go_on=go_on)
+        log(logger, logging.INFO, "event.rejected", why=str(refusal), free_s=refusal.free_s)
+        return following
+
     def _write_back(
-        self, claim: Claim, reply: Reply, text: str, answer: Answer, go_on: GoOn
+        self,
+        claim: Claim,
+        reply: Reply,
+        text: str,
+        answer: Answer,
+        usage: Usage,
+        go_on: GoOn,
     ) -> Claim | None:
         turns, keep = self._memory.with_turn(claim.history, text, answer.text)
         following = self._lanes.write_back(
-            claim, reply, turns, keep=keep, ttl_s=self._settings.conversation.ttl_s, go_on=go_on
+            claim,
+            reply,
+            turns,
+            usage=usage,
+            keep=keep,
+            ttl_s=self._settings.conversation.ttl_s,
+            go_on=go_on,
         )
         metadata: dict[str, Any] = {
             "attempt": claim.attempt,
             "parts": len(reply.parts),
             "model": answer.model,
             "finish_reason": answer.finish_reason,
-            "completion_tokens": answer.completion_tokens,
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
         }
         if self._settings.log.content:
             metadata["text"] = answer.text

@@ -25,7 +25,7 @@ def prompt(system: str, history: Sequence[str], text: str) -> list[ChatMessage]:
     return messages
 
 
-def filled(template: str, event: Event, now_s: float, timezone: str) -> str:
+def filled(template: str, event: Event, now_s: float, zone: ZoneInfo) -> str:
     """The system prompt for `event`. now_s: Unix time. Other braces stay as they are.
 
     Names are people's own words: they lose line breaks and what could look like markup.
@@ -35,7 +35,7 @@ def filled(template: str, event: Event, now_s: float, timezone: str) -> str:
     values = {
         "sender_name": _plain(event.sender_name),
         "group_name": _plain(event.conversation_name),
-        "date": datetime.fromtimestamp(now_s, ZoneInfo(timezone)).date().isoformat(),
+        "date": datetime.fromtimestamp(now_s, zone).date().isoformat(),
     }
     return _VARIABLE.sub(lambda variable: values[variable[1]], template)
 

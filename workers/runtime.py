@@ -14,6 +14,7 @@ from workers.client import HttpClient
 from workers.model.build import build_models
 from workers.process import Process
 from workers.push import Push
+from workers.quotas import Quotas
 from workers.redis_client import connect
 from workers.retry import Policy
 from workers.stage import Stage
@@ -45,7 +46,9 @@ class Runtime:
         keeper = ClaimKeeper(self.lanes)
         client = HttpClient(concurrency=concurrency)
         bots = Bots(settings, self.redis)
-        process = Process(settings, self.lanes, bots, build_models(settings, client, self.redis))
+        models = build_models(settings, client, self.redis)
+        quotas = Quotas(settings, self.lanes)
+        process = Process(settings, self.lanes, bots, models, quotas)
         push = Push(settings, self.lanes, bots, client)
         self.process = Stage(
             name=PROCESS,

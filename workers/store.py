@@ -24,6 +24,7 @@ from shared.state import keys
 from shared.state.keys import BotKeys, LaneKeys
 from shared.state.scripts import script
 from workers.redis_time import RedisTime
+from workers.usage import Usage
 
 LEASE_MS = 15_000
 PATIENCE_S = 20.0  #: an outcome is worth waiting for a Redis that restarts
@@ -141,11 +142,14 @@ class Lanes:
         reply: Reply,
         turns: Sequence[str],
         *,
+        usage: Usage,
         keep: int,
         ttl_s: int,
         go_on: GoOn = STOP,
     ) -> Claim | None:
         """Store the reply and hand it to the outbox; remember `turns`, keeping `keep` entries.
+
+        `usage` is counted, and takes the place of what was reserved for the event.
 
         Returns the claim to go on with, if that was asked for and there is work.
 
@@ -154,9 +158,40 @@ class Lanes:
         """
         wish = Wish.of(go_on)
         names = [claim.lane, claim.keys.outbox, claim.event_key, claim.keys.history]
-        args = [claim.id, claim.event_id, reply.to_wire(), keep, ttl_s]
-        answer = self._checked("write_back", names, [*args, *self._told(wish), *turns])
-        return self._read_next(wish, answer)
+        args = [claim.id, claim.event_id, reply.to_wire(), keep, ttl_s, *self._told(wish)]
+        used = [usage.offset_s, usage.prompt_tokens, usage.completion_tokens]
+        fields = usage.fields()
+        given = [*args, *used, len(fields), *fields, *turns]
+        return self._read_next(wish, self._checked("write_back", names, given))
+
+    def admit(
+        self,
+        claim: Claim,
+        limits: Mapping[str, Sequence[int]],
+        *,
+        tokens: int,
+        offset_s: int,
+        is_exempt: bool = False,
+    ) -> list[int]:
+        """Count the event for its consumers, by key, each with its limits as `quota.lua` has them.
+
+        Returns nothing, or what it may not pass: number of the consumer and of the limit (from 1),
+        seconds until it is free again. Raises: as `write_back`.
+        """
+        args = [claim.id, tokens, offset_s, int(not is_exempt)]
+        args += [limit for each in limits.values() for limit in each]
+        answer = self._checked("quota", [claim.lane, claim.event_key, *limits], args)
+        return [int(word) for word in answer.split()[1:]]
+
+    def reject(self, claim: Claim, why: str, notice: Reply, *, go_on: GoOn = STOP) -> Claim | None:
+        """End the event without an answer; `notice` says so unless one went out a minute ago.
+
+        Returns and raises: as `write_back`.
+        """
+        wish, bot = Wish.of(go_on), claim.keys.bot
+        names = [claim.lane, claim.keys.outbox, claim.event_key, bot.counts, claim.keys.noticed]
+        args = [claim.id, claim.event_id, why, notice.to_wire(), NOTICE_INTERVAL_MS]
+        return self._read_next(wish, self._checked("reject", names, [*args, *self._told(wish)]))
 
     def settle(
         self, claim: Claim, *, next_part: int, parts: int, go_on: GoOn = STOP

@@ -15,6 +15,9 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `{bot}:conv:{c}:noticed` | string | 60 s | a notice was queued: at most one a minute |
 | `{bot}:counts` | hash | none | accepted, answered, rejected, cancelled, dead, dropped, refusals |
 | `{bot}:dead` | zset | none | dead letters: event id by time of death |
+| `{bot}:usage:{day}` | hash | 40 days | by consumer, `kind:id`: requests and tokens of that day |
+| `{bot}:quota:{kind}:{id}` | hash | 2 min, or its day | used by a consumer this minute, this day |
+| `clawdbot:quota:{platform}:{id}` | hash | as above | the same of a company, by all its bots |
 | `{bot}:token` | hash | expiry | platform access token: sealed value, version, ms it was fetched |
 | `{bot}:token:lock` | string | 10 s | one worker fetches a token |
 | `clawdbot:keys:{model}` | string | none | the model's key ring: JSON, its pairs sealed |
@@ -62,15 +65,17 @@ QPS_PREFIX = "clawdbot:qps:"
 STOPPING_PREFIX = "clawdbot:stopping:"
 TAKEN_PREFIX = "clawdbot:taken:"
 SLOTS = "clawdbot:slots"
+COMPANY_QUOTA_PREFIX = "clawdbot:quota:"
 
 #: Marks of an outbox's entries that are not a reply but a notice about the event.
 FAILED_MARK = "!"  #: that it failed: the event is dead
 WORKING_MARK = "~"  #: that it takes longer: the reply, when there is one, stands behind it
 
 FINISHED_TTL_S = 24 * 3600  #: Feishu repeats for 7 h 5 min 15 s; a day is comfortable
+USAGE_DAYS = 40  #: how long what was used on a day is kept
 
 # A lane's name stands inside JSON inside JSON, unescaped; "~" marks a digest.
-_PLAIN_CONVERSATION = re.compile(r"[A-Za-z0-9_.=+/@-]{1,100}")
+_PLAIN = re.compile(r"[A-Za-z0-9_.=+/@-]{1,100}")
 
 
 def event_id_of(entry: str) -> str:
@@ -117,11 +122,23 @@ class BotKeys:
         return f"{self.prefix}:seen:{day}"
 
     def conversation(self, conversation_id: str) -> str:
-        plain = _PLAIN_CONVERSATION.fullmatch(conversation_id) is not None
-        return f"{self.prefix}:conv:{conversation_id if plain else '~' + digest(conversation_id)}"
+        return f"{self.prefix}:conv:{_plain(conversation_id)}"
 
     def inbox(self, conversation_id: str) -> str:
         return f"{self.conversation(conversation_id)}:inbox"
+
+    def usage(self, day: int) -> str:
+        """day: of Unix time, by the clocks of `settings.timezone`."""
+        return f"{self.prefix}:usage:{day}"
+
+    def quota(self, kind: str, consumer_id: str) -> str:
+        """kind: `user`, `group`, `bot` (its app id) or `tenant`.
+
+        A company has one account with all its bots of a platform; other ids belong to one bot.
+        """
+        if kind == "tenant":
+            return f"{COMPANY_QUOTA_PREFIX}{self.platform}:{_plain(consumer_id)}"
+        return f"{self.prefix}:quota:{kind}:{_plain(consumer_id)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,3 +193,8 @@ class RingKeys:
 
     def warned(self, what: str) -> str:
         return f"{self.ring}:warned:{what}"
+
+
+def _plain(name: str) -> str:
+    """`name`, or its digest where it has characters that a key of ours must not have."""
+    return name if _PLAIN.fullmatch(name) else "~" + digest(name)

@@ -35,7 +35,7 @@ CONVERSATIONS = [
 DERIVED = """
 return { state_of(ARGV[1]), conversation_of(ARGV[1]), bot_of(ARGV[1]),
   event_of(ARGV[1], ARGV[2]), queue_of(ARGV[1]), counts_of(bot_of(ARGV[1])),
-  seen_of(bot_of(ARGV[1]), 20000) }
+  seen_of(bot_of(ARGV[1]), 20000), usage_of(bot_of(ARGV[1]), 20000) }
 """
 
 
@@ -60,6 +60,7 @@ def test_scripts_and_python_derive_the_same_keys(
             queue,
             names.bot.counts,
             names.bot.seen(20000),
+            names.bot.usage(20000),
         ]
         assert names.bot == bot
         assert names.outbox == outbox
@@ -80,6 +81,10 @@ def test_every_lane_needs_no_escaping_inside_json() -> None:
 def test_what_stays_of_a_finished_event_lives_as_long_in_both_languages() -> None:
     assert f"'EX', {keys.FINISHED_TTL_S}" in script("settle")
     assert f"DAY_MS = {keys.FINISHED_TTL_S * 1000}\n" in script("accept")
+
+
+def test_what_was_used_is_kept_as_long_in_both_languages() -> None:
+    assert f"USAGE_TTL_S = {keys.USAGE_DAYS} * 86400\n" in script("write_back")
 
 
 def test_the_queues_are_called_the_same_in_both_languages() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import pytest
 import redis
 
 from shared.errors import ClaimLostError
@@ -17,10 +17,12 @@ from shared.state import keys
 from shared.state.census import Census
 from shared.state.keys import BotKeys, LaneKeys
 from shared.state.scripts import script
-from tests.integration.lane_dump import Dump, lasting, timeless
+from tests.integration.lane_dump import Dump
 from tests.integration.lane_model import BOT_CAPACITY, CONVERSATION_CAPACITY, Expected, Lane, Model
+from tests.integration.lane_worker import Worker, queue_of, read_hint
 from tests.integration.lanes import TEMPLATES
 from workers.store import Claim, GoOn, Lanes
+from workers.usage import Consumers, Usage
 
 BOTS = (BotKeys("feishu", "cli_test"), BotKeys("dingtalk", "ding_test"))
 CONVERSATIONS = ((BOTS[0], "oc_1"), (BOTS[0], "oc_2"), (BOTS[1], "cid_1"))
@@ -29,45 +31,9 @@ HINT_GRACE_MS = 15_000
 HINTS_PER_TAKE = 4
 NO_LANE = "feishu:cli_test:conv:nobody:inbox"  #: stands in the due index by mistake
 NOTICE = Reply(("sorry",), kind="notice")
+USED = {bot: Usage(Consumers("u1", "", bot.app_id, ""), 30, 12, offset_s=0) for bot in BOTS}
+QUOTAS = {bot: {bot.quota("bot", bot.app_id): (0, 10_000, 0, 0)} for bot in BOTS}
 SHARED = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
-#: The repeat of an operator's call finds it done, and says so.
-REPEAT_SAYS = {"replay": "not_dead", "drop": 0}
-
-
-class Worker(Lanes):
-    """Sends every script twice while `twice` is set, as a client does whose reply was lost."""
-
-    def __init__(self, world: World, owner: str) -> None:
-        super().__init__(world.client, owner=owner, templates=TEMPLATES)
-        self._world = world
-        self.is_stopping = False
-
-    def _run(self, name: str, names: Sequence[str], args: Sequence[Any]) -> Any:
-        answer = self.send(name, names, args)
-        if not self._world.twice:
-            return answer
-        before = lasting(self._world.snapshot())
-        again = self.send(name, names, args)
-        assert lasting(self._world.snapshot()) == before, f"a repeated {name} changed something"
-        if name not in ("sweep", "tell_waiting"):
-            expected = REPEAT_SAYS.get(name, timeless(answer))
-            assert timeless(again) == expected, f"a repeated {name}: {again}, at first {answer}"
-        return answer
-
-    def send(self, name: str, names: Sequence[str], args: Sequence[Any]) -> Any:
-        """One script call, and a note of it for `World.repeat_late`."""
-        if name in ("write_back", "settle", "retry", "bury"):
-            self._world.calls.append((self, name, names, args))
-        return super()._run(name, names, args)
-
-
-def _read_hint(message: str) -> tuple[str, int]:
-    lane, seq, _ = json.loads(json.loads(message)["body"])[0]
-    return lane, int(seq)
-
-
-def _queue_of(lane: str) -> str:
-    return "push" if lane.endswith(":outbox") else "process"
 
 
 def _popping(waiting: list[str]) -> Iterator[str]:
@@ -81,6 +47,7 @@ class World:
     def __init__(self, client: redis.Redis) -> None:
         client.flushall()
         self.client = client
+        self.noon_s = 43_200 - client.time()[0] % 86_400  # where it is noon, no day ends soon
         self.model = Model()
         self.twice = False
         self.events: list[Event] = []
@@ -144,7 +111,7 @@ class World:
             return None
         if put_back:
             self.client.rpush(queue, message)
-        self.hints.append(_read_hint(message))
+        self.hints.append(read_hint(message))
         return self.hints[-1]
 
     # The workers
@@ -178,10 +145,36 @@ class World:
         def act() -> Claim | None:
             wish = GoOn(wanted=go_on, history_entries=2)
             turns = ["q", claim.head]
-            return worker.write_back(claim, Reply(parts), turns, keep=4, ttl_s=3600, go_on=wish)
+            return worker.write_back(
+                claim, Reply(parts), turns, usage=used, keep=4, ttl_s=3600, go_on=wish
+            )
 
-        happened = partial(self.model.written_back, claim, parts)
+        used = USED[claim.keys.bot]
+        tokens = used.prompt_tokens + used.completion_tokens
+        happened = partial(self.model.written_back, claim, parts, tokens)
         return self._end(worker, claim, act, happened, go_on=go_on)
+
+    def admit(self, worker: Worker, claim: Claim, tokens: int) -> None:
+        """A quota that nobody ever reaches counts the event."""
+
+        def act() -> list[int]:
+            limits = QUOTAS[claim.keys.bot]
+            return worker.admit(claim, limits, tokens=tokens, offset_s=self.noon_s)
+
+        if not self.model.holds(claim):
+            before = self.snapshot()
+            with pytest.raises(ClaimLostError):
+                act()
+            assert self.snapshot() == before
+            return
+        assert act() == []
+        self.model.admitted(claim, tokens)
+
+    def reject(self, worker: Worker, claim: Claim, *, go_on: bool = False) -> Claim | None:
+        def act() -> Claim | None:
+            return worker.reject(claim, "quota", NOTICE, go_on=GoOn(wanted=go_on))
+
+        return self._end(worker, claim, act, partial(self.model.rejected, claim), go_on=go_on)
 
     def show(self, claim: Claim) -> None:
         """The platform takes the next part: from now on the person sees it."""
@@ -241,9 +234,9 @@ class World:
                 assert not self.model.life(claim.head).is_record
             assert self.snapshot() == before
             return None
-        queue = _queue_of(claim.lane)
-        waiting = [_read_hint(message)[0] for message in self.client.lrange(queue, 0, -1)][::-1]
-        waiting += [lane for lane in self._called(claim) if _queue_of(lane) == queue]
+        queue = queue_of(claim.lane)
+        waiting = [read_hint(message)[0] for message in self.client.lrange(queue, 0, -1)][::-1]
+        waiting += [lane for lane in self._called(claim) if queue_of(lane) == queue]
         following = act()
         happened()
         if self.model.lane(claim.lane).entries:
@@ -274,7 +267,7 @@ class World:
         before = self.snapshot()
         answer = Lanes._run(worker, name, names, args)
         assert (answer[0] if isinstance(answer, list) else answer) in ("ok", "lost")
-        wish = {"write_back": 5, "settle": 4}.get(name)
+        wish = {"write_back": 5, "settle": 4, "reject": 5}.get(name)
         if wish and any(args[wish] == c.id and self.model.holds(c) for _, c in self.claims):
             assert answer[1][0] == "claimed", "a claim that nobody knows of holds a lane"
         assert self.snapshot() == before

@@ -20,9 +20,10 @@ SUSPECT_LOSSES, POISON_LOSSES = 2, 3
 
 @dataclass
 class Life:
-    """One accepted event. `place`: inbox, outbox, dead, answered or dropped.
+    """One accepted event. `place`: inbox, outbox, dead, answered, rejected or dropped.
 
-    is_waiting: a notice that it takes longer is to come.
+    is_waiting: a notice that it takes longer is to come. fate: what it ends as when its reply was
+    delivered. reserved: tokens that its quota has for it; None: it was not admitted yet.
     """
 
     event: Event
@@ -34,6 +35,8 @@ class Life:
     parts: tuple[str, ...] = ()
     next_part: int = 0
     written_back: int = 0
+    fate: str = "answered"
+    reserved: int | None = None
 
     @property
     def bot(self) -> BotKeys:
@@ -45,7 +48,7 @@ class Life:
 
     @property
     def is_record(self) -> bool:
-        return self.place not in ("answered", "dropped")
+        return self.place not in ("answered", "rejected", "dropped")
 
 
 @dataclass
@@ -201,13 +204,36 @@ class Model:
         if self.holds(claim):
             self.lane(claim.lane).head.owner_was_stopping = True
 
-    def written_back(self, claim: Claim, parts: tuple[str, ...]) -> None:
+    def written_back(self, claim: Claim, parts: tuple[str, ...], tokens: int) -> None:
         life = self.life(claim.head)
+        if life.reserved is not None:
+            life.reserved = tokens
         life.parts, life.place = parts, "outbox"
         life.written_back += 1
         life.is_waiting = False
         self.lane(claim.keys.outbox).entries.append(claim.head)
         self._finished(claim)
+
+    def admitted(self, claim: Claim, tokens: int) -> None:
+        """It counts once, by what was reserved first."""
+        life = self.life(claim.head)
+        life.reserved = tokens if life.reserved is None else life.reserved
+
+    def rejected(self, claim: Claim) -> None:
+        """With a notice, which is its reply, unless the conversation had one a minute ago."""
+        life, conversation = self.life(claim.head), claim.keys.conversation
+        life.is_waiting = False
+        if conversation in self.noticed:
+            self._end(life, "rejected")
+        else:
+            self.noticed.add(conversation)
+            life.parts, life.place, life.fate = ("no",), "outbox", "rejected"
+            self.lane(claim.keys.outbox).entries.append(claim.head)
+        self._finished(claim)
+
+    def _end(self, life: Life, fate: str) -> None:
+        life.place = fate
+        self.counts[life.bot.prefix, fate] += 1
 
     def settled(self, claim: Claim) -> None:
         life, lane = self.life(claim.head), self.lane(claim.lane)
@@ -219,8 +245,7 @@ class Model:
             self.turn_ended(claim)
             lane.head = Head()
             return
-        life.place = "answered"
-        self.counts[life.bot.prefix, "answered"] += 1
+        self._end(life, life.fate)
         self._finished(claim)
 
     def given_back(
@@ -238,9 +263,15 @@ class Model:
         if claim.is_notice:
             self._told(claim)
             return
-        life.place, life.has_died, life.is_waiting = "dead", True, False
-        life.died_in = "push" if lane.is_outbox else "process"
-        self.counts[life.bot.prefix, "dead"] += 1
+        life.is_waiting = False
+        if life.fate == "rejected":
+            self._end(life, "rejected")
+            self._finished(claim)
+            return
+        self._end(life, "dead")
+        life.has_died, life.died_in = True, "push" if lane.is_outbox else "process"
+        if life.died_in == "process" and life.reserved is not None:
+            life.reserved = 0
         conversation = claim.keys.conversation
         speaks = wants_notice and conversation not in self.noticed
         if speaks:

@@ -13,9 +13,11 @@ from shared.state import keys
 from shared.state.keys import BotKeys, LaneKeys
 from shared.state.scripts import script
 from workers.store import Claim, Lanes
+from workers.usage import Consumers, Usage
 
 BOT = BotKeys("feishu", "cli_test")
 TEMPLATES = hint_templates()
+USAGE = Usage(Consumers("", "", BOT.app_id, ""), prompt_tokens=3, completion_tokens=4, offset_s=0)
 _numbers = itertools.count()
 
 
@@ -50,7 +52,8 @@ class Bench:
         return claim
 
     def write_back(self, claim: Claim, *parts: str) -> None:
-        self.lanes.write_back(claim, Reply(parts or ("answer",)), [], keep=0, ttl_s=60)
+        reply = Reply(parts or ("answer",))
+        self.lanes.write_back(claim, reply, [], usage=USAGE, keep=0, ttl_s=60)
 
     def processed(self, event: Event, *parts: str) -> None:
         self.write_back(self.claim(event), *parts)

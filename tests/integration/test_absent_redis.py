@@ -18,7 +18,7 @@ from shared.messages import Reply
 from shared.state import keys
 from shared.state.keys import LaneKeys
 from tests.integration.gateway import settings_for
-from tests.integration.lanes import TEMPLATES, Bench, event, inbox, outbox
+from tests.integration.lanes import TEMPLATES, USAGE, Bench, event, inbox, outbox
 from tests.redis_server import RedisServer
 from workers.redis_client import connect
 from workers.store import CLAIM_VALID_MS, LEASE_MS, GoOn, Lanes
@@ -134,8 +134,11 @@ def test_a_write_back_that_comes_late_takes_nothing_further(bench: Bench) -> Non
     claim = bench.claim(first)
     late(bench.lanes)
 
-    assert bench.lanes.write_back(claim, Reply(("a",)), [], keep=0, ttl_s=60, go_on=GO_ON) is None
+    following = bench.lanes.write_back(
+        claim, Reply(("a",)), [], usage=USAGE, keep=0, ttl_s=60, go_on=GO_ON
+    )
 
+    assert following is None
     assert bench.client.exists(outbox(first))
     assert bench.hints("process") == 1
 

@@ -15,7 +15,7 @@ from shared.cli import cli, main
 from shared.messages import Event, Reply
 from shared.state import keys
 from tests.integration.gateway import environ_for
-from tests.integration.lanes import BOT, Bench, event, inbox, outbox
+from tests.integration.lanes import BOT, USAGE, Bench, event, inbox, outbox
 from tests.redis_server import RedisServer, free_port
 
 NOTICE = Reply(("sorry",), kind="notice")
@@ -199,6 +199,23 @@ def written(bench: Bench) -> Event:
     return first
 
 
+def rejected(bench: Bench) -> Event:
+    first = waiting(bench)
+    bench.lanes.reject(bench.claim(first), "quota of user: requests_per_day", NOTICE)
+    return first
+
+
+def told_of_it(bench: Bench) -> Event:
+    first = rejected(bench)
+    bench.lanes.settle(bench.claim_reply(first), next_part=1, parts=1)
+    return first
+
+
+def rejected_again(bench: Bench) -> Event:
+    rejected(bench)  # the conversation has its notice of this minute
+    return rejected(bench)
+
+
 def dropped(bench: Bench) -> Event:
     first = killed(bench)
     assert bench.lanes.drop(BOT, [first.trace_id]) == 1
@@ -222,6 +239,9 @@ STATES: list[Any] = [
     (killed, "dead", "dead: model:401: wrong key"),
     (answered, "answered", "answered (attempts to push: 1)"),
     (dropped, "dropped", "dropped (attempts to push: 0)"),
+    (rejected, "rejected, its notice waiting for push", "requests_per_day"),
+    (told_of_it, "rejected", "rejected (attempts to push: 1)"),
+    (rejected_again, "rejected", "rejected (attempts to push: 0)"),
 ]
 
 
@@ -283,6 +303,19 @@ def test_queue_ends_with_1_when_an_event_is_unaccounted_for(
     assert json.loads(as_json.output)["bots"][BOT.prefix]["imbalance"] == by
 
 
+def test_what_was_rejected_is_accounted_for_before_and_after_its_notice(
+    operator: Operator, bench: Bench
+) -> None:
+    first = rejected(bench)
+    waits = operator.json("queue")["bots"][BOT.prefix]
+    bench.lanes.settle(bench.claim_reply(first), next_part=1, parts=1)
+    ended = operator.json("queue")["bots"][BOT.prefix]
+
+    assert (waits["to_push"], waits["in_flight"], waits["imbalance"]) == (1, 1, 0)
+    assert (ended["in_flight"], ended["imbalance"]) == (0, 0)
+    assert ended["counts"] == {"accepted": 1, "rejected": 1}
+
+
 def test_queue_tells_the_age_of_the_oldest_unfinished_event(
     operator: Operator, bench: Bench
 ) -> None:
@@ -312,6 +345,7 @@ COMMANDS = [
     ["dead", "drop", "--all", "--yes"],
     ["trace", "x"],
     ["queue"],
+    ["usage"],
 ]
 
 
@@ -387,7 +421,9 @@ def remembered(bench: Bench) -> Event:
     said = event("oc_memory", text="my name is Ada")
     bench.accept(said)
     turn = ["umy name is Ada", "ahello Ada"]
-    bench.lanes.write_back(bench.claim(said), Reply(("hello",)), turn, keep=20, ttl_s=60)
+    bench.lanes.write_back(
+        bench.claim(said), Reply(("hello",)), turn, usage=USAGE, keep=20, ttl_s=60
+    )
     return said
 
 

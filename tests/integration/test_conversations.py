@@ -6,7 +6,7 @@ import pytest
 
 from shared.messages import Event, Reply
 from shared.state.keys import LaneKeys
-from tests.integration.lanes import Bench, event, inbox
+from tests.integration.lanes import USAGE, Bench, event, inbox
 from workers.conversation import Memory
 
 MEMORY = Memory(turns=50, max_bytes=16_384)
@@ -18,7 +18,7 @@ def converse(bench: Bench, said: Event, answer: str) -> LaneKeys:
     claim = bench.lanes.claim(inbox(said), 1, history_entries=2 * MEMORY.turns)
     assert claim is not None
     turn, keep = MEMORY.with_turn(claim.history, said.text, answer)
-    bench.lanes.write_back(claim, Reply((answer,)), turn, keep=keep, ttl_s=60)
+    bench.lanes.write_back(claim, Reply((answer,)), turn, usage=USAGE, keep=keep, ttl_s=60)
     return claim.keys
 
 
@@ -51,7 +51,9 @@ def test_the_turn_that_is_worked_on_is_forgotten_too(bench: Bench) -> None:
     claim = bench.claim(said)
 
     bench.lanes.forget(claim.keys)
-    bench.lanes.write_back(claim, Reply(("yes",)), ["uremember me", "ayes"], keep=20, ttl_s=60)
+    bench.lanes.write_back(
+        claim, Reply(("yes",)), ["uremember me", "ayes"], usage=USAGE, keep=20, ttl_s=60
+    )
 
     assert bench.client.exists(claim.keys.history) == 0
     assert bench.client.llen(claim.keys.outbox) == 1
@@ -65,6 +67,8 @@ def test_a_turn_tried_again_after_the_forgetting_is_remembered(bench: Bench) -> 
     bench.lanes.retry(claim, 0, "model:503")
 
     again = bench.claim(said)
-    bench.lanes.write_back(again, Reply(("yes",)), ["uremember me", "ayes"], keep=20, ttl_s=60)
+    bench.lanes.write_back(
+        again, Reply(("yes",)), ["uremember me", "ayes"], usage=USAGE, keep=20, ttl_s=60
+    )
 
     assert bench.client.llen(claim.keys.history) == 2

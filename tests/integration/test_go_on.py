@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.messages import Event, Reply
 from shared.state import keys
-from tests.integration.lanes import BOT, Bench, event, inbox, outbox
+from tests.integration.lanes import BOT, USAGE, Bench, event, inbox, outbox
 from workers.store import STOP, Claim, GoOn, Lanes
 
 GO_ON = GoOn(wanted=True, history_entries=4)
@@ -32,7 +32,8 @@ def take(bench: Bench, of: Event) -> Claim:
 
 
 def write_back(lanes: Lanes, claim: Claim, go_on: GoOn = GO_ON) -> Claim | None:
-    return lanes.write_back(claim, Reply(("a",)), ["q", "a"], keep=4, ttl_s=60, go_on=go_on)
+    reply, turns = Reply(("a",)), ["q", "a"]
+    return lanes.write_back(claim, reply, turns, usage=USAGE, keep=4, ttl_s=60, go_on=go_on)
 
 
 def test_the_oldest_waiting_hint_comes_with_the_write_back(bench: Bench) -> None:

@@ -30,10 +30,12 @@ from tests.integration.lane_machine import (
     CONVERSATIONS,
     HINT_GRACE_MS,
     HOUR_MS,
-    Worker,
+    QUOTAS,
+    USED,
     World,
 )
 from tests.integration.lane_model import CONVERSATION_CAPACITY, Lane
+from tests.integration.lane_worker import Worker
 from tests.redis_server import RedisServer
 from workers.store import Claim
 
@@ -161,6 +163,18 @@ class LaneMachine(RuleBasedStateMachine):
         worker, claim = self.pick_claim(number, is_work)
         texts = tuple(f"part {n}" for n in range(parts))
         self.begin(twice).write_back(worker, claim, texts, go_on=go_on)
+
+    @precondition(lambda self: self.has_claim(is_work))
+    @rule(number=PICK, tokens=st.integers(0, 99), twice=st.booleans())
+    def admit(self, number: int, tokens: int, twice: bool) -> None:
+        worker, claim = self.pick_claim(number, is_work)
+        self.begin(twice).admit(worker, claim, tokens)
+
+    @precondition(lambda self: self.has_claim(is_work))
+    @rule(number=PICK, go_on=st.booleans(), twice=st.booleans())
+    def reject(self, number: int, go_on: bool, twice: bool) -> None:
+        worker, claim = self.pick_claim(number, is_work)
+        self.begin(twice).reject(worker, claim, go_on=go_on)
 
     @precondition(lambda self: self.has_claim(is_delivery))
     @rule(number=PICK, go_on=st.booleans(), twice=st.booleans())
@@ -313,6 +327,7 @@ class LaneMachine(RuleBasedStateMachine):
         check_due_index(world, content, now)
         check_records(world, content)
         check_conservation(world, content)
+        check_what_is_counted(world, content)
         check_order_of_what_is_shown(world)
         self.is_sound = True
 
@@ -340,7 +355,7 @@ class Drain:
         assert [key for key in left if not key.endswith("noticed")] == []
         assert not {keys.DUE, keys.SUSPECT, keys.SUSPECTS, keys.WAITING} & content.keys()
         places = {life.place for life in world.model.lives.values()}
-        assert places <= {"answered", "dead", "dropped"}
+        assert places <= {"answered", "rejected", "dead", "dropped"}
 
     def _round(self) -> None:
         world = self.world
@@ -460,6 +475,24 @@ def check_conservation(world: World, content: dict[str, Any]) -> None:
         counts = {n: int(count) for n, count in content.get(bot.counts, {}).items() if int(count)}
         expected = {n: count for (p, n), count in world.model.counts.items() if p == bot.prefix}
         assert counts == {name: count for name, count in expected.items() if count}
+
+
+def check_what_is_counted(world: World, content: dict[str, Any]) -> None:
+    """Usage: each answer once. Quota: each admitted event once, by what it holds at last."""
+    for bot in BOTS:
+        lives = [life for life in world.model.lives.values() if life.bot == bot]
+        used = USED[bot]
+        written = sum(life.written_back for life in lives)
+        expected = [written, used.prompt_tokens * written, used.completion_tokens * written]
+        days = [value for key, value in content.items() if key.startswith(f"{bot.prefix}:usage:")]
+        for field in used.fields():
+            sums = [[int(n) for n in day.get(field, "0 0 0").split()] for day in days]
+            assert [sum(each) for each in zip(*sums, strict=True)] == (expected if written else [])
+        admitted = [life.reserved for life in lives if life.reserved is not None]
+        (quota,) = QUOTAS[bot]
+        counted = content.get(quota, {})
+        assert int(counted.get("day_requests", 0)) == len(admitted)
+        assert int(counted.get("day_tokens", 0)) == sum(admitted)
 
 
 def check_order_of_what_is_shown(world: World) -> None:

@@ -11,7 +11,7 @@ from shared.errors import ClaimLostError
 from shared.messages import Reply
 from shared.state import keys
 from shared.state.keys import LaneKeys
-from tests.integration.lanes import BOT, Bench, event, inbox, outbox
+from tests.integration.lanes import BOT, USAGE, Bench, event, inbox, outbox
 
 NOTICE = Reply(("sorry",), kind="notice")
 
@@ -59,7 +59,7 @@ def test_writing_back_twice_is_writing_back_once(bench: Bench) -> None:
     claim = bench.claim(first)
 
     for _ in range(3):
-        bench.lanes.write_back(claim, Reply(("a",)), ["q", "a"], keep=10, ttl_s=60)
+        bench.lanes.write_back(claim, Reply(("a",)), ["q", "a"], usage=USAGE, keep=10, ttl_s=60)
 
     assert bench.client.llen(outbox(first)) == 1
     assert bench.client.lrange(claim.keys.history, 0, -1) == ["q", "a"]
@@ -72,7 +72,7 @@ def test_the_history_keeps_the_newest_entries_and_expires(bench: Bench) -> None:
     claim = bench.claim(first)
     bench.client.rpush(claim.keys.history, "1", "2")
 
-    bench.lanes.write_back(claim, Reply(("a",)), ["3", "4"], keep=3, ttl_s=60)
+    bench.lanes.write_back(claim, Reply(("a",)), ["3", "4"], usage=USAGE, keep=3, ttl_s=60)
 
     assert bench.client.lrange(claim.keys.history, 0, -1) == ["2", "3", "4"]
     assert 0 < bench.client.ttl(claim.keys.history) <= 60

@@ -706,3 +706,85 @@ def test_young_task_of_a_worker_that_stays_may_go_on(
         assert not stage.may_go_on(age_s)
     monkeypatch.setattr("celery.worker.state.should_stop", 0)
     assert not runtime.process.may_go_on(0.0)
+
+
+@pytest.mark.parametrize("platform", [DINGTALK, FEISHU])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("你好", "你今天的提问次数已达上限"), ("hello", "reached the limit of questions for today")],
+    ids=["zh", "en"],
+)
+def test_who_is_over_a_quota_is_told_and_the_model_is_not_asked(
+    text: str, words: str, platform: str, make_stack: Callable[..., Stack]
+) -> None:
+    stack = make_stack(QUOTAS__USER__REQUESTS_PER_DAY="1")
+    first = stack.answer(platform, text="one")
+    stack.push(first)
+    history = stack.client.lrange(LaneKeys(stack.lane(first)).history, 0, -1)
+
+    refused = stack.answer(platform, text=text)
+    stack.push(refused)
+
+    assert words in stack.sends()[-1].text
+    assert stack.model_calls() == 1
+    assert stack.counts(refused) == {"accepted": 2, "answered": 1, "rejected": 1}
+    assert stack.client.lrange(LaneKeys(stack.lane(first)).history, 0, -1) == history
+    assert stack.client.zcard(keys.DUE) == 0
+
+
+def test_what_an_answer_used_counts_against_the_next_question(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack(QUOTAS__USER__TOKENS_PER_DAY="60")
+    stack.push(stack.answer(FEISHU, text="a question"))  # its answer has more than 60 characters
+
+    refused = stack.answer(FEISHU, text="another")
+    stack.push(refused)
+
+    assert "the limit of text for today" in stack.sends()[-1].text
+    assert stack.counts(refused)["rejected"] == 1
+
+
+def test_an_exempt_person_is_always_answered(make_stack: Callable[..., Stack]) -> None:
+    sender = make_stack().write(FEISHU).sender_id
+    stack = make_stack(
+        QUOTAS__BOT__REQUESTS_PER_DAY="1", QUOTAS__EXEMPT=json.dumps(["nobody", sender])
+    )
+
+    events = [stack.answer(FEISHU, conversation=f"c{n}") for n in range(3)]
+
+    assert all("fate" not in stack.record(event) for event in events)
+
+
+def test_a_notice_of_a_quota_that_can_not_be_delivered_is_no_dead_letter(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack(QUOTAS__USER__REQUESTS_PER_DAY="1")
+    stack.push(stack.answer(FEISHU))
+    stack.fault("feishu.reply", "errcode", code=230002)
+    refused = stack.answer(FEISHU)
+
+    stack.push(refused)
+
+    assert stack.counts(refused) == {"accepted": 2, "answered": 1, "rejected": 1}
+    assert not stack.client.exists(stack.outbox(refused))
+
+
+def test_use_is_counted_also_where_there_is_no_quota(stack: Stack) -> None:
+    text = "how are you?"
+    event = stack.answer(FEISHU, text=text, group=True)
+
+    (key,) = stack.client.keys(LaneKeys(stack.lane(event)).bot.usage(0)[:-1] + "*")
+    used = stack.client.hgetall(key)
+    answer = json.loads(stack.record(event)["reply"])["parts"][0]
+    sums = f"1 3 {len(answer)}"  # the simulator's model counts its answer, by characters, alone
+    assert (
+        used
+        | {
+            f"user:{event.sender_id}": sums,
+            f"group:{event.conversation_id}": sums,
+            f"tenant:{event.tenant_id}": sums,
+        }
+        == used
+    )
+    assert "quota" not in stack.record(event)

@@ -9,6 +9,7 @@ from shared.messages import Event, Reply
 from shared.state import keys
 from shared.state.keys import WORKING_MARK
 from tests.integration.lanes import BOT, Bench, event, outbox
+from workers.keys.duty import KeyDuty
 from workers.store import Claim
 from workers.supervision import NOTICES_PER_CALL, Duties
 
@@ -230,7 +231,13 @@ def test_the_sweeper_tells_who_waits_also_when_they_are_many(bench: Bench) -> No
     waiting = [event(f"c{n}") for n in range(NOTICES_PER_CALL + 1)]
     wait(bench, *waiting)
     duties = Duties(
-        bench.client, bench.lanes, worker="w1@host", facts={}, bots=[BOT], retention_days=1
+        bench.client,
+        bench.lanes,
+        worker="w1@host",
+        facts={},
+        bots=[BOT],
+        retention_days=1,
+        model_keys=KeyDuty(bench.client, [], warn_days=14),
     )
 
     duties.tick()

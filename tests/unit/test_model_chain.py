@@ -18,7 +18,7 @@ from shared.errors import (
 )
 from workers.deadline import Deadline
 from workers.model.chain import Models
-from workers.model.chat import Answer
+from workers.model.chat import Answer, OnText
 
 CHAIN = ("main", "backup", "last")
 
@@ -31,7 +31,9 @@ class Said:
         self._outcome = outcome
         self._uses_up = uses_up
 
-    def answer(self, _: Any, deadline: Deadline, __: str, *, slot_wait_s: float = 0) -> Answer:
+    def answer(
+        self, _: Any, deadline: Deadline, __: str, *, on_text: OnText, slot_wait_s: float = 0
+    ) -> Answer:
         if self._uses_up:
             deadline.end()
         is_free = isinstance(self._outcome, BusyError) and slot_wait_s > 0

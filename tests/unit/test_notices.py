@@ -8,7 +8,9 @@ import pytest
 
 from shared.messages import Reply
 from workers import notices
+from workers.quotas import LIMITS, Refusal
 from workers.reasons import Reason
+from workers.usage import KINDS as CONSUMERS
 
 LOST = [Reason.BUSY, Reason.AWAY, Reason.REFUSED, Reason.UNCERTAIN, Reason.OURS]
 FAILED = [reason for reason in Reason if reason is not Reason.UNCERTAIN]
@@ -57,3 +59,41 @@ def test_the_three_kinds_of_replies_have_different_idempotency_keys() -> None:
     kinds = [Reply(("text",)), notices.working("hi"), notices.failed("hi", "t", Reason.OURS)]
 
     assert len({reply.key("trace-1", 0) for reply in kinds}) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "english", "chinese"),
+    [
+        (
+            "user",
+            "requests_per_day",
+            "Sorry, you have reached the limit of questions for today. Please try again tomorrow.",
+            "抱歉，你今天的提问次数已达上限，明天可以继续使用。",
+        ),
+        (
+            "group",
+            "tokens_per_minute",
+            "Sorry, this group has reached the limit of text for this minute. "
+            "Please try again in a minute.",
+            "抱歉，本群这一分钟的文字用量已达上限，一分钟后可以继续使用。",
+        ),
+    ],
+)
+def test_who_is_over_a_quota_reads_of_what_and_until_when(
+    kind: str, limit: str, english: str, chinese: str
+) -> None:
+    refusal = Refusal(kind, limit, free_s=9)
+
+    assert notices.over_quota("hello", refusal).parts == (english,)
+    assert notices.over_quota("你好", refusal).parts == (chinese,)
+
+
+def test_every_limit_of_everybody_has_its_words() -> None:
+    told = {
+        notices.over_quota(text, Refusal(kind, limit, 9)).parts
+        for text in ("hello", "你好")
+        for kind in CONSUMERS
+        for limit in LIMITS
+    }
+
+    assert len(told) == 2 * len(CONSUMERS) * len(LIMITS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import pytest
 
 from shared.config import Settings
@@ -32,14 +34,14 @@ def test_variables_are_filled_in_and_other_braces_stay() -> None:
     template = '{date}: {sender_name} in {group_name} says {"json": {}} {unknown}'
     asked = event(sender_name="小明", conversation_name="Team A")
 
-    told = filled(template, asked, NOW_S, "Asia/Shanghai")
+    told = filled(template, asked, NOW_S, ZoneInfo("Asia/Shanghai"))
 
     assert told == '2026-11-25: 小明 in Team A says {"json": {}} {unknown}'
-    assert filled("{date}", asked, NOW_S, "UTC") == "2026-11-24"
+    assert filled("{date}", asked, NOW_S, ZoneInfo("UTC")) == "2026-11-24"
 
 
 def test_what_is_not_told_is_empty() -> None:
-    assert filled("[{sender_name}|{group_name}]", event(), NOW_S, "UTC") == "[|]"
+    assert filled("[{sender_name}|{group_name}]", event(), NOW_S, ZoneInfo("UTC")) == "[|]"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_what_is_not_told_is_empty() -> None:
     ],
 )
 def test_a_name_can_not_pass_for_part_of_the_prompt(name: str, told: str) -> None:
-    assert filled("{sender_name}", event(sender_name=name), NOW_S, "UTC") == told
+    assert filled("{sender_name}", event(sender_name=name), NOW_S, ZoneInfo("UTC")) == told
 
 
 def test_a_misspelt_variable_is_warned_of() -> None:

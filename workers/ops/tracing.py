@@ -68,6 +68,8 @@ def _unfinished(record: dict[str, str]) -> tuple[str, list[dict[str, Any]]]:
         steps.append(_step(int(ms), f"{stage}, attempt {attempt}: {text}"))
     if "dead" in record:
         return "dead", [*steps, _step(int(record["dead"]), f"dead: {record['dead_reason']}")]
+    if "fate" in record:
+        return f"{record['fate']}, its notice waiting for push", steps
     return ("waiting for push" if "written" in record else "waiting for the model"), steps
 
 

@@ -29,6 +29,9 @@ local function is_notice(entry) return entry:find('^[!~]') ~= nil end
 local function is_failure(entry) return entry:sub(1, 1) == '!' end
 local function id_of(entry) return (entry:gsub('^[!~]', '')) end
 
+-- The day of Unix time by clocks that are `offset_s` ahead of UTC.
+local function local_day(now, offset_s) return math.floor((now + offset_s * 1000) / 86400000) end
+
 local function load_state(lane)
   local flat, state = redis.call('HGETALL', state_of(lane)), {}
   for i = 1, #flat, 2 do state[flat[i]] = flat[i + 1] end
@@ -122,6 +125,17 @@ local function finish(event, fate, claim, now)
     f[3] or 0, f[4] or 0, mark_of(claim) }, ' ')
   redis.call('DEL', event)
   redis.call('SET', event, line, 'EX', 86400)
+end
+
+-- The same, counted.
+local function finish_as(fate, event, counts, claim, now)
+  finish(event, fate, claim, now)
+  redis.call('HINCRBY', counts, fate, 1)
+end
+
+local function was_finished_by(event, claim)
+  local line = redis.call('GET', event)
+  return line and line:sub(-CLAIM_MARK) == mark_of(claim)
 end
 
 -- Not a hash: the event was dropped while its notice was under way.

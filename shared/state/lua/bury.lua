@@ -1,7 +1,9 @@
 #!lua flags=allow-oom
 -- A head that finally failed becomes a dead letter; a notice may take its place in the outbox.
+-- The notice of a rejected event leaves none: it was rejected all the same.
 --@include _keys
 --@include _lane
+--@include _quota
 -- KEYS 6 lane  7 event  8 counts  9 dead  10 noticed
 -- ARGV 4 claim id  5 head  6 why  7 notice (wire form, or '')
 --   8 ms within which a conversation gets at most one notice
@@ -12,7 +14,9 @@ local of_notice = is_notice(head)
 local stage = queue_of(lane)
 local now = now_ms()
 if redis.call('HGET', state_of(lane), 'claim') ~= claim then
-  if not is_record(event) then return of_notice and 'ok' or 'lost' end  -- its letter was dropped
+  if not is_record(event) then  -- its letter was dropped, or it ended as rejected
+    return (of_notice or was_finished_by(event, claim)) and 'ok' or 'lost'
+  end
   return redis.call('HGET', event, 'buried_by') == claim and 'ok' or 'lost'
 end
 
@@ -28,6 +32,14 @@ if of_notice then
   return 'ok'
 end
 
+local fate = redis.call('HGET', event, 'fate')
+if fate then  -- only the notice of it can't be delivered: there is nothing to replay
+  finish_as(fate, event, counts, claim, now)
+  advance(lane, now)
+  return 'ok'
+end
+
+if stage == 'process' then correct_quota(event, 0) end  -- it gives back what it had reserved
 redis.call('HSET', event, 'dead', text_of(now), 'dead_stage', stage, 'dead_reason', why)
 redis.call('ZREM', WAITING, event)
 redis.call('ZADD', dead, text_of(now), head)

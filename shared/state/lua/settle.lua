@@ -15,8 +15,7 @@ local now, wish = now_ms(), wish_at(8)
 local function was_settled()
   if is_record(event) then return redis.call('HGET', event, 'settled_by') == claim end
   if of_notice then return true end  -- its letter was dropped: nobody has anything to do here
-  local line = redis.call('GET', event)
-  return line and line:sub(-CLAIM_MARK) == mark_of(claim)
+  return was_finished_by(event, claim)
 end
 
 if redis.call('HGET', state_of(lane), 'claim') ~= claim then
@@ -33,8 +32,7 @@ if is_record(event) and tonumber(ARGV[6]) < tonumber(ARGV[7]) then
   return { 'ok', take_next('push', claim, wish, now) }
 end
 if not of_notice then
-  finish(event, 'answered', claim, now)
-  redis.call('HINCRBY', counts, 'answered', 1)
+  finish_as(redis.call('HGET', event, 'fate') or 'answered', event, counts, claim, now)
 elseif is_record(event) then
   if is_failure(head) then
     redis.call('HDEL', event, 'notice', 'notice_part')

@@ -1,0 +1,69 @@
+"""What people, groups, bots and companies may use. Without quotas nothing is asked of Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from shared.config import Settings
+from shared.messages import Event
+from workers.store import Claim, Lanes
+from workers.usage import KINDS, Consumers, estimate_prompt, utc_offset_s
+
+#: In the order in which `quota.lua` is told of them.
+LIMITS = ("requests_per_minute", "requests_per_day", "tokens_per_minute", "tokens_per_day")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Which limit is reached: `kind` of consumer, `limit` of `LIMITS`; free again in `free_s`."""
+
+    kind: str
+    limit: str
+    free_s: int
+
+    def __str__(self) -> str:
+        return f"quota of {self.kind}: {self.limit}"
+
+
+class Quotas:
+    """The limits of all consumers. Thread-safe."""
+
+    def __init__(self, settings: Settings, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._zone = ZoneInfo(settings.timezone)
+        self._exempt = frozenset(settings.quotas.exempt)
+        self._limits = {kind: limits for kind in KINDS if any(limits := _limits(settings, kind))}
+        self._counts_tokens = any(any(limits[2:]) for limits in self._limits.values())
+
+    def refusal(
+        self, claim: Claim, event: Event, messages: Sequence[Mapping[str, str]]
+    ) -> Refusal | None:
+        """Count the event, once however often it is attempted, or say which limit it meets.
+
+        `messages`, the prompt, is reserved as an estimate until the answer is written back. An
+        event with an exempt consumer is counted and never refused.
+
+        Raises:
+            ClaimLostError: somebody else has the head now; nothing was counted.
+        """
+        consumers = [each for each in Consumers.of(event).ids() if each[0] in self._limits]
+        if not consumers:
+            return None
+        reached = self._lanes.admit(
+            claim,
+            {claim.keys.bot.quota(kind, name): self._limits[kind] for kind, name in consumers},
+            tokens=estimate_prompt(messages) if self._counts_tokens else 0,
+            offset_s=utc_offset_s(self._zone, claim.now_ms),
+            is_exempt=any(name in self._exempt for _, name in Consumers.of(event).ids()),
+        )
+        if not reached:
+            return None
+        consumer, limit, free_s = reached
+        return Refusal(consumers[consumer - 1][0], LIMITS[limit - 1], free_s)
+
+
+def _limits(settings: Settings, kind: str) -> tuple[int, ...]:
+    quota = getattr(settings.quotas, kind)
+    return tuple(getattr(quota, limit) for limit in LIMITS)
