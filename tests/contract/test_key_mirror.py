@@ -35,7 +35,7 @@ CONVERSATIONS = [
 DERIVED = """
 return { state_of(ARGV[1]), conversation_of(ARGV[1]), bot_of(ARGV[1]),
   event_of(ARGV[1], ARGV[2]), queue_of(ARGV[1]), counts_of(bot_of(ARGV[1])),
-  seen_of(bot_of(ARGV[1]), 20000), usage_of(bot_of(ARGV[1]), 20000) }
+  seen_of(bot_of(ARGV[1]), 20000), usage_of(bot_of(ARGV[1]), 20000), WAITING }
 """
 
 
@@ -61,6 +61,7 @@ def test_scripts_and_python_derive_the_same_keys(
             names.bot.counts,
             names.bot.seen(20000),
             names.bot.usage(20000),
+            keys.WAITING,
         ]
         assert names.bot == bot
         assert names.outbox == outbox
@@ -85,6 +86,15 @@ def test_what_stays_of_a_finished_event_lives_as_long_in_both_languages() -> Non
 
 def test_what_was_used_is_kept_as_long_in_both_languages() -> None:
     assert f"USAGE_TTL_S = {keys.USAGE_DAYS} * 86400\n" in script("write_back")
+
+
+def test_the_marks_of_notices_are_the_same_in_both_languages(redis_client: redis.Redis) -> None:
+    entries = [keys.FAILED_MARK + "trace1", keys.WORKING_MARK + "trace1", "trace1"]
+    tell = "\nlocal function tell(e) return { id_of(e), is_notice(e) and 1 or 0 } end\n"
+    told = script("_lane") + tell + "return { tell(ARGV[1]), tell(ARGV[2]), tell(ARGV[3]) }"
+
+    assert redis_client.eval(told, 0, *entries) == [["trace1", 1], ["trace1", 1], ["trace1", 0]]
+    assert [keys.event_id_of(entry) for entry in entries] == ["trace1"] * 3
 
 
 def test_the_queues_are_called_the_same_in_both_languages() -> None:

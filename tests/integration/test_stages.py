@@ -356,6 +356,21 @@ def test_an_answer_that_has_begun_puts_the_word_off(
     assert not stack.client.exists(keys.WAITING)
 
 
+def test_a_redis_that_does_not_put_the_word_off_costs_no_answer(
+    courteous: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    event = courteous.write(FEISHU)
+    courteous.client.config_set("maxmemory", 1)
+    try:
+        with caplog.at_level(logging.WARNING):
+            courteous.process(event)
+            await_message(caplog, "notice.not_put_off")
+    finally:
+        courteous.client.config_set("maxmemory", 0)
+
+    assert courteous.client.lrange(courteous.outbox(event), 0, -1) == [event.trace_id]
+
+
 def test_a_failed_notice_causes_no_notice(stack: Stack) -> None:
     stack.fault("model", "status", status=401)
     stack.fault("feishu.reply", "errcode", code=230002)
