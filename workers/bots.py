@@ -15,7 +15,7 @@ from shared.platforms.base import Outbound
 from shared.platforms.settings import BotSettings
 from shared.state.keys import BotKeys
 from shared.vault import Vault
-from workers.store import Claim
+from workers.claim import Claim
 from workers.tokens import CachedToken, TokenCache
 
 

@@ -18,6 +18,7 @@ from shared.logs import log
 from shared.messages import Event, Reply
 from workers import notices, reasons
 from workers.bots import Bots, WorkerBot
+from workers.claim import Claim, GoOn
 from workers.conversation import ChatMessage, Memory
 from workers.deadline import Deadline
 from workers.model.chain import Models
@@ -25,7 +26,7 @@ from workers.model.chat import Answer
 from workers.model.estimate import counter
 from workers.prompt import filled, prompt
 from workers.quotas import Quotas, Refusal
-from workers.store import Claim, GoOn, Lanes
+from workers.store import Lanes
 from workers.usage import Usage, utc_offset_s
 
 WRITE_BACK_GRACE_S = 5  #: how long after its deadline an answer that had begun is in Redis

@@ -20,9 +20,10 @@ from shared.logs import log
 from shared.messages import Delivered, Event, Part, Reply, Route, Token
 from workers import notices, reasons
 from workers.bots import Bots, WorkerBot
+from workers.claim import Claim, GoOn
 from workers.client import HttpClient
 from workers.deadline import Deadline
-from workers.store import Claim, GoOn, Lanes
+from workers.store import Lanes
 from workers.tokens import CachedToken
 
 SETTLE_MARGIN_S = 0.5  #: what a push leaves of `task_timeout_s` for recording its outcome

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 from shared.config import Settings
 from shared.messages import Event
-from workers.store import Claim, Lanes
+from workers.claim import Claim
+from workers.store import Lanes
 from workers.usage import KINDS, Consumers, estimate_prompt, utc_offset_s
 
 #: In the order in which `quota.lua` is told of them.

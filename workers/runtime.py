@@ -9,7 +9,7 @@ from celery.worker import state
 from shared.config import Settings
 from shared.envelope import PROCESS, PUSH, hint_templates
 from workers.bots import Bots
-from workers.claims import ClaimKeeper
+from workers.claim_keeper import ClaimKeeper
 from workers.client import HttpClient
 from workers.model.build import build_models
 from workers.process import Process

@@ -15,9 +15,10 @@ from redis.exceptions import RedisError
 from shared.errors import BusyError, ClaimLostError, OutcomeUnknownError, PermanentError, TaskError
 from shared.logs import bind_trace
 from shared.messages import Reply
-from workers.claims import RENEW_INTERVAL_S, ClaimKeeper
+from workers.claim import Claim, GoOn
+from workers.claim_keeper import RENEW_INTERVAL_S, ClaimKeeper
 from workers.retry import Dead, Policy, Retry, decide, describe
-from workers.store import Claim, GoOn, Lanes
+from workers.store import Lanes
 
 logger = logging.getLogger(__name__)
 

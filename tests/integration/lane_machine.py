@@ -21,7 +21,8 @@ from tests.integration.lane_dump import Dump
 from tests.integration.lane_model import BOT_CAPACITY, CONVERSATION_CAPACITY, Expected, Lane, Model
 from tests.integration.lane_worker import Worker, queue_of, read_hint
 from tests.integration.lanes import TEMPLATES
-from workers.store import Claim, GoOn, Lanes
+from workers.claim import Claim, GoOn
+from workers.store import Lanes
 from workers.usage import Consumers, Usage
 
 BOTS = (BotKeys("feishu", "cli_test"), BotKeys("dingtalk", "ding_test"))

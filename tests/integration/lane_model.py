@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from shared.messages import Event, seen_id
 from shared.state.keys import FAILED_MARK, WORKING_MARK, BotKeys, LaneKeys, event_id_of
-from workers.store import Claim
+from workers.claim import Claim
 
 BOT_CAPACITY = 12
 CONVERSATION_CAPACITY = 6

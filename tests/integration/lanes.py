@@ -12,7 +12,8 @@ from shared.messages import Event, Reply, seen_id
 from shared.state import keys
 from shared.state.keys import BotKeys, LaneKeys
 from shared.state.scripts import script
-from workers.store import Claim, Lanes
+from workers.claim import Claim
+from workers.store import Lanes
 from workers.usage import Consumers, Usage
 
 BOT = BotKeys("feishu", "cli_test")

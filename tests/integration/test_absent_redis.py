@@ -20,8 +20,9 @@ from shared.state.keys import LaneKeys
 from tests.integration.gateway import settings_for
 from tests.integration.lanes import TEMPLATES, USAGE, Bench, event, inbox, outbox
 from tests.redis_server import RedisServer
+from workers.claim import GoOn
 from workers.redis_client import connect
-from workers.store import CLAIM_VALID_MS, LEASE_MS, GoOn, Lanes
+from workers.store import CLAIM_VALID_MS, LEASE_MS, Lanes
 
 SOCKET_TIMEOUT_S = 0.3
 FROZEN_S = 2.0  #: redis-py gives up after four times the socket timeout and its short pauses

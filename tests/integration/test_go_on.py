@@ -8,7 +8,8 @@ from typing import Any
 from shared.messages import Event, Reply
 from shared.state import keys
 from tests.integration.lanes import BOT, USAGE, Bench, event, inbox, outbox
-from workers.store import STOP, Claim, GoOn, Lanes
+from workers.claim import STOP, Claim, GoOn
+from workers.store import Lanes
 
 GO_ON = GoOn(wanted=True, history_entries=4)
 

@@ -37,7 +37,7 @@ from tests.integration.lane_machine import (
 from tests.integration.lane_model import CONVERSATION_CAPACITY, Lane
 from tests.integration.lane_worker import Worker
 from tests.redis_server import RedisServer
-from workers.store import Claim
+from workers.claim import Claim
 
 LANE_RUNS = int(os.environ.get("LANE_RUNS", "0"))
 PROFILE = settings(

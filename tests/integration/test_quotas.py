@@ -12,7 +12,8 @@ from shared.errors import ClaimLostError
 from shared.messages import Event, Reply
 from shared.state.keys import BotKeys
 from tests.integration.lanes import BOT, USAGE, Bench, event, inbox, outbox
-from workers.store import Claim, Lanes
+from workers.claim import Claim
+from workers.store import Lanes
 
 NOON_S = 43_200
 DAY_S = 86_400

@@ -25,9 +25,10 @@ from tests.integration.lanes import TEMPLATES
 from tests.redis_server import RedisServer, free_port
 from tests.simulator.ledger import REPEAT, VISIBLE, ModelCall, Send
 from tests.simulator.world import Pace, World
-from workers.claims import ClaimKeeper
+from workers.claim import Claim, GoOn
+from workers.claim_keeper import ClaimKeeper
 from workers.runtime import Runtime
-from workers.store import Claim, GoOn, Lanes
+from workers.store import Lanes
 
 OWNER = "w1@host/1"
 MINUTE_MS = 60_000

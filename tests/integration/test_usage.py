@@ -15,7 +15,7 @@ from shared.state.keys import USAGE_DAYS, BotKeys
 from tests.integration.gateway import environ_for
 from tests.integration.lanes import BOT, Bench, event
 from tests.redis_server import RedisServer
-from workers.store import Claim
+from workers.claim import Claim
 from workers.usage import Consumers, Usage
 
 ABOUT = "<user|group|tenant>:<id> = requests, tokens of prompts, tokens of answers; summed up"

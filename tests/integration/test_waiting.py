@@ -9,8 +9,8 @@ from shared.messages import Event, Reply
 from shared.state import keys
 from shared.state.keys import WORKING_MARK
 from tests.integration.lanes import BOT, Bench, event, outbox
+from workers.claim import Claim
 from workers.keys.duty import KeyDuty
-from workers.store import Claim
 from workers.supervision import NOTICES_PER_CALL, Duties
 
 NOTICE = Reply(("sorry",), kind="notice")

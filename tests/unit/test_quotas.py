@@ -9,8 +9,9 @@ import pytest
 
 from shared.config import load_settings
 from shared.messages import Event
+from workers.claim import Claim
 from workers.quotas import Quotas, Refusal
-from workers.store import Claim, Lanes
+from workers.store import Lanes
 
 MESSAGES = [{"role": "user", "content": "x" * 40}]
 EVENT = Event(

@@ -21,10 +21,11 @@ from shared.errors import (
     TransientError,
 )
 from shared.messages import Reply
-from workers.claims import ClaimKeeper
+from workers.claim import Claim, GoOn
+from workers.claim_keeper import ClaimKeeper
 from workers.retry import Policy
 from workers.stage import Stage
-from workers.store import Claim, GoOn, Lanes
+from workers.store import Lanes
 
 NOTICE = Reply(("sorry",), kind="notice")
 LANE = "feishu:cli_test:conv:c1:inbox"

@@ -10,8 +10,8 @@ import time
 from typing import Any
 
 from workers.celery import app
+from workers.claim import Claim
 from workers.process import Process
-from workers.store import Claim
 
 __all__ = ["POISON", "app"]
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 from redis.exceptions import RedisError
 
-from workers.store import Claim, Lanes
+from workers.claim import Claim
+from workers.store import Lanes
 
 RENEW_INTERVAL_S = 5.0  #: a third of the lease: two renewals may fail
 
