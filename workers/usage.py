@@ -49,7 +49,8 @@ class Usage:
     ) -> Usage:
         """The endpoint's figures; estimated where it gave none."""
         prompt = _told(answer.prompt_tokens) or estimate_prompt(messages)
-        completion = _told(answer.completion_tokens) or estimate(answer.text)
+        said = _told(answer.completion_tokens)
+        completion = said or estimate(answer.text) + estimate(answer.reasoning)
         return cls(Consumers.of(event), prompt, completion, offset_s)
 
     def fields(self) -> list[str]:

@@ -670,7 +670,7 @@ def test_a_held_claim_is_renewed_until_its_limit(stack: Stack) -> None:
 def test_the_keeper_renews_by_itself_and_outlives_an_outage(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("workers.claims.RENEW_INTERVAL_S", 0.05)
+    monkeypatch.setattr("workers.claim_keeper.RENEW_INTERVAL_S", 0.05)
     event = stack.write(FEISHU)
     claim = stack.runtime.lanes.claim(stack.lane(event), 1)
     assert claim is not None

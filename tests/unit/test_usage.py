@@ -41,6 +41,12 @@ def test_what_it_did_not_count_is_estimated(told: int) -> None:
     assert (used.prompt_tokens, used.completion_tokens) == (12, 2)
 
 
+def test_what_the_model_thought_is_paid_for_too() -> None:
+    used = Usage.of(an_event(), MESSAGES, Answer("x" * 8, "stop", reasoning="y" * 40), 0)
+
+    assert used.completion_tokens == 12
+
+
 def test_a_very_long_id_is_counted_under_its_digest() -> None:
     (field,) = Usage(Consumers("u" * 500, "", "cli_1", ""), 1, 1, 0).fields()
 
