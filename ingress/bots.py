@@ -15,7 +15,11 @@ from shared.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class IngressBot:
-    """One bot: its name in URLs and metrics, its inbound room, its keys, its seal."""
+    """One bot: its name in URLs and metrics, its inbound room, its keys, its seal.
+
+    notice_after_ms: how long a person waits for a word before being told that it takes longer; 0:
+        for ever.
+    """
 
     name: str
     platform: str
@@ -23,11 +27,7 @@ class IngressBot:
     settings: BotSettings
     inbound: Inbound
     vault: Vault
-
-    @property
-    def notice_after_ms(self) -> int:
-        """How long a person waits for a word before being told that it takes longer; 0: ever."""
-        return int(self.settings.notice_after_s * 1000)
+    notice_after_ms: int
 
     def wire(self, event: Event) -> str:
         """The event as it stands in its record."""
@@ -47,5 +47,6 @@ def build_bots(settings: Settings) -> dict[tuple[str, str], IngressBot]:
             settings=bot.settings,
             inbound=load(PLATFORMS[bot.platform].inbound)(bot.settings),
             vault=Vault.for_bot(master, bot.settings.sealing_secrets, keys.prefix),
+            notice_after_ms=int(bot.settings.notice_after_s * 1000),
         )
     return bots
