@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -88,7 +87,7 @@ def histories(world: World, scale: Scale) -> list[dict[str, Any]]:
 
 def _remember(world: World, conversations: list[str], turns: int) -> None:
     bot = BotKeys("feishu", world.credentials[credentials.FEISHU_APP_ID])
-    turn = [json.dumps({"role": role, "content": WORDS}) for role in ("user", "assistant")]
+    turn = [f"u{WORDS}", f"a{WORDS}"]  # as `workers/conversation.py` stores them
     if not turns:
         return
     with world.redis.pipeline(transaction=False) as pipe:
