@@ -41,7 +41,7 @@ test: install ## run all tests (ARGS="tests/unit -k word" to choose)
 	@$(PYTHON_BIN) -m pytest $(ARGS)
 
 e2e: install ## run the tests with real processes, every kill case included (STACKS=3 at once)
-	@$(PYTHON_BIN) -m pytest -m "e2e or kill or matrix" --dist loadgroup -n $(STACKS) $(ARGS)
+	@$(PYTHON_BIN) -m pytest -m "e2e or kill or matrix" -n $(STACKS) $(ARGS)
 
 e2e-repeat: install ## run the kill cases again and again, N seeds; goes on where it stopped
 	@$(PYTHON_BIN) -m tests.e2e.repeat $(N) --stacks $(STACKS) $(ARGS)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
+from tests.e2e.sharing import StackScheduling
 from tests.redis_server import RedisServer
 
 for _name in [name for name in os.environ if name.startswith(("CLAWDBOT_", "LOG_"))]:
@@ -29,3 +31,9 @@ def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
     client.flushall()
     yield client
     client.close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StackScheduling:
+    """Several processes share the tests out as their stacks demand."""
+    return StackScheduling(config, log)

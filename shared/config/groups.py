@@ -148,7 +148,7 @@ class ModelCalls(Group):
         30, "How long a failed call is remembered.", unit="s", ge=1, le=3600
     )
     breaker_open_s: float = setting(
-        10, "How long the endpoint is left alone before it is tried.", unit="s", ge=0.1, le=3600
+        5, "How long the endpoint is left alone before it is tried.", unit="s", ge=0.1, le=3600
     )
     breaker_slow_s: float = setting(
         0, "A first token later than this counts as failed; 0: never.", unit="s", ge=0, le=300

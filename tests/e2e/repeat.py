@@ -48,7 +48,7 @@ def _run(seed: int, chosen: str, stacks: int) -> int:
     done = [result["case"] for result in results() if result["seed"] == str(seed)]
     return subprocess.run(
         [
-            *(*pytest_run, CASES, "-k", chosen, "--dist", "loadgroup", "-n", str(stacks)),
+            *(*pytest_run, CASES, "-k", chosen, "-n", str(stacks)),
             *(f"--deselect={case}" for case in done),
         ],
         cwd=ROOT,
@@ -91,7 +91,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         return
     result = {
         "seed": os.environ.get("E2E_SEED", "1"),
-        "case": report.nodeid.partition("@")[0],  # with loadgroup, the group follows
+        "case": report.nodeid,
         "outcome": report.outcome,
         "took_s": round(report.duration, 1),
         "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

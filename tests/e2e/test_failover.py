@@ -13,7 +13,7 @@ from shared.state import keys
 from tests.e2e.stack import PROCESS, PUSH, Stack, with_concurrency
 from tests.e2e.talk import Talk, eventually, new_chat
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("failover")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 MESSAGES = 40
 SLOTS = 4

@@ -154,7 +154,8 @@ async def test_a_redis_above_its_limit_refuses_drains_and_takes_again(
 async def test_a_redis_without_a_byte_left_empties_itself(
     tmp_path_factory: pytest.TempPathFactory, record_property: Note
 ) -> None:
-    settings = {"CLAWDBOT_CONVERSATION__TURNS": "0"}
+    # The failing calls shall be made again at once, not wait for a breaker.
+    settings = {"CLAWDBOT_CONVERSATION__TURNS": "0", "CLAWDBOT_MODEL_CALLS__BREAKER_FAILURES": "0"}
     directory = tmp_path_factory.mktemp("brim") / "run"
     with Stack(directory, settings=settings, keep_alive=True) as stack:
         async with talking(stack) as talk:

@@ -88,12 +88,6 @@ FORKING = [setup for setup in SETUPS if setup.pool == "prefork"]
 SHARED = [setup for setup in SETUPS if setup.layout == "shared"]  # separate ones: `test_kill.py`
 
 
-def on(setups: list[Setup]) -> pytest.MarkDecorator:
-    """Run on each of `setups`; where several stacks run at once, a setup's cases stay on one."""
-    marked = [pytest.param(s, marks=pytest.mark.xdist_group(str(s)), id=str(s)) for s in setups]
-    return pytest.mark.parametrize("setup", marked, indirect=True, scope="module")
-
-
 class Running:
     """The stack of one setup; a new one when a case left work in the old one or broke it."""
 
@@ -150,21 +144,21 @@ async def talk(stack: Stack) -> AsyncIterator[Talk]:
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-@on(SETUPS)
+@pytest.mark.parametrize("setup", SETUPS, indirect=True, ids=str, scope="module")
 async def test_a_blow_loses_doubles_and_disorders_nothing(
     talk: Talk, setup: Setup, cause: str, record_property: Callable[[str, object], None]
 ) -> None:
     await _endures(talk, setup, cause, record_property)
 
 
-@on(FORKING)
+@pytest.mark.parametrize("setup", FORKING, indirect=True, ids=str, scope="module")
 async def test_a_killed_child_loses_doubles_and_disorders_nothing(
     talk: Talk, setup: Setup, record_property: Callable[[str, object], None]
 ) -> None:
     await _endures(talk, setup, "child", record_property)
 
 
-@on(SHARED)
+@pytest.mark.parametrize("setup", SHARED, indirect=True, ids=str, scope="module")
 async def test_all_of_it_mixed_loses_doubles_and_disorders_nothing(
     talk: Talk, setup: Setup, record_property: Callable[[str, object], None]
 ) -> None:

@@ -21,8 +21,7 @@ from tests.e2e.talk import Talk, deliver, eventually, new_chat
 from tests.simulator import credentials
 from tests.simulator.client import SignedClient
 
-# One after the other on one stack: the last one reads what the others made it write.
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90), pytest.mark.xdist_group("outage")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
 PLATFORMS = ["dingtalk", "feishu"]
 WORKERS = [

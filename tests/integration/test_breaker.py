@@ -117,8 +117,9 @@ def test_one_probe_is_let_through_and_closes_it(
 
     probe = process.later()
     assert probe
-    with pytest.raises(BreakerOpenError):
+    with pytest.raises(BreakerOpenError) as caught:
         other.later()
+    assert caught.value.retry_after_s <= 1, "the probe may close it at any moment"
     with pytest.raises(BreakerOpenError):
         process.breaker.permit()
 
@@ -129,9 +130,7 @@ def test_one_probe_is_let_through_and_closes_it(
     assert redis_client.exists(keys.breaker("main")) == 0
 
 
-def test_a_failed_probe_opens_it_for_twice_as_long(
-    process: Process, redis_client: redis.Redis
-) -> None:
+def test_a_failed_probe_opens_it_again(process: Process, redis_client: redis.Redis) -> None:
     process.fail(4)
     end_the_wait(redis_client)
     probe = process.later()
@@ -140,7 +139,7 @@ def test_a_failed_probe_opens_it_for_twice_as_long(
 
     with pytest.raises(BreakerOpenError) as caught:
         process.breaker.permit()
-    assert 39 < caught.value.retry_after_s <= 40
+    assert 19 < caught.value.retry_after_s <= 20
 
 
 def test_a_probe_whose_process_died_is_replaced(

@@ -3,9 +3,9 @@
 -- KEYS 1 breaker
 -- ARGV 1 calls that went well  2 calls that failed  3 probe id, or ''
 --   4 window in ms  5 failures that open it (0: never)  6 share of failures, in thousandths
---   7 ms it stays open the first time; each time that the probe fails it is twice as long
+--   7 ms it stays open; again as long when the probe fails
 -- Returns ms that it is open, 0 when it is closed. Repeated, it counts twice: that does no harm.
-local MAX_DOUBLINGS, FORGET_MS = 5, 3600000
+local FORGET_MS = 3600000
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local ok, failed, window = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
@@ -13,12 +13,11 @@ local ok, failed, window = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4
 local function field(name) return tonumber(redis.call('HGET', KEYS[1], name) or 0) end
 
 local function open()
-  local times = math.min(field('times'), MAX_DOUBLINGS)
-  local open_ms = tonumber(ARGV[7]) * 2 ^ times
+  local open_ms = tonumber(ARGV[7])
   redis.call('DEL', KEYS[1])
-  redis.call('HSET', KEYS[1], 'open_until', string.format('%.0f', now + open_ms), 'times', times + 1)
-  redis.call('PEXPIRE', KEYS[1], math.floor(FORGET_MS + open_ms))
-  return math.floor(open_ms)
+  redis.call('HSET', KEYS[1], 'open_until', string.format('%.0f', now + open_ms))
+  redis.call('PEXPIRE', KEYS[1], FORGET_MS + open_ms)
+  return open_ms
 end
 
 -- Two windows are remembered: this one and the one before.
