@@ -181,11 +181,17 @@ class Monitor:
     """What clients ask of Redis while the block runs, from the first claim to the last settling.
 
     Left out: what the commands of scripts do, and what goes on without any message (heartbeat,
-    sweeper, waiting for hints, probes).
+    sweeper and its other duties, waiting for hints, probes).
     """
 
-    _IDLE = ("BRPOP", "TIME", "PING", "INFO", "CLIENT", "HELLO", "SELECT", "SCRIPT", "ECHO")
-    _IDLE_KEYS = ("clawdbot:workers ", "clawdbot:sweeper", "clawdbot:due\n", "clawdbot:probe")
+    _IDLE = (
+        *("BRPOP", "TIME", "PING", "INFO", "CLIENT", "HELLO", "SELECT", "SCRIPT", "ECHO"),
+        *("PUBLISH", "ZCARD CLAWDBOT:DUE"),
+    )
+    _IDLE_KEYS = (
+        *("clawdbot:workers ", "clawdbot:sweeper ", "clawdbot:waiting ", "clawdbot:keys:"),
+        *("clawdbot:probe ", ":dead "),
+    )
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -208,7 +214,9 @@ class Monitor:
         return [command for command in told[claims[0] :] if not self._is_idle(command)]
 
     def _is_idle(self, command: str) -> bool:
-        return command.upper().startswith(self._IDLE) or any(k in command for k in self._IDLE_KEYS)
+        return command.upper().startswith(self._IDLE) or any(
+            k in f"{command} " for k in self._IDLE_KEYS
+        )
 
     def _listen(self) -> None:
         with self._stack.redis_server.client() as client, client.monitor() as monitor:
