@@ -139,7 +139,7 @@ class ModelCalls(Group):
         0, "Calls at once, of all models and workers together; 0: no limit.", ge=0, le=100_000
     )
     breaker_failures: int = setting(
-        10, "Failed calls that close an endpoint for a while; 0: never.", ge=0, le=10_000
+        10, "Failed calls after which a model is left alone; 0: never.", ge=0, le=10_000
     )
     breaker_ratio: float = setting(
         0.5, "Share of the calls that must have failed for it.", ge=0.01, le=1

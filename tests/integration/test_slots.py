@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import redis
+from celery.exceptions import SoftTimeLimitExceeded
 
 from shared.errors import BusyError
 from shared.state import keys
@@ -87,6 +89,26 @@ def test_a_long_call_keeps_its_slot(redis_client: redis.Redis) -> None:
         slots.renew_all()
 
         assert redis_client.zscore(keys.slots("main"), holder) >= ends
+
+
+def test_a_slot_whose_taking_was_cut_short_is_not_renewed(redis_client: redis.Redis) -> None:
+    slots = slots_on(redis_client, main=1)
+    take = slots._take
+
+    def cut_short(**call: Any) -> None:
+        take(**call)
+        raise SoftTimeLimitExceeded
+
+    slots._take = cut_short
+    with pytest.raises(SoftTimeLimitExceeded), slots.taken("main", 0):
+        pass
+    before = redis_client.zrange(keys.slots("main"), 0, -1, withscores=True)
+    redis_client.zadd(keys.slots("main"), {before[0][0]: before[0][1] - 5000})
+
+    slots.renew_all()
+
+    ((_, ends),) = redis_client.zrange(keys.slots("main"), 0, -1, withscores=True)
+    assert ends == before[0][1] - 5000
 
 
 def test_renewing_takes_nothing_back_that_was_lost(redis_client: redis.Redis) -> None:

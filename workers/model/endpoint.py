@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from shared.errors import KeyRefusedError, TransientError
+from shared.errors import KeyRefusedError, PermanentError, TransientError
 from workers.deadline import Deadline
 from workers.model.breaker import Breaker
 from workers.model.chat import Answer, Model, OnText
@@ -55,7 +55,7 @@ class Endpoint:
             except TransientError:
                 self._breaker.ended(probe, first_token_s=None)
                 raise
-            except Exception:  # it was there, and refused
+            except PermanentError:  # it was there, and refused; any other error says nothing of it
                 self._breaker.ended(probe, first_token_s=0.0)
                 raise
         self._breaker.ended(probe, first_token_s=answer.first_token_s)

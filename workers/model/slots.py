@@ -107,14 +107,19 @@ class Slots:
         except RedisError as error:  # nothing new is claimed of a Redis that is away: no storm
             logger.warning("slots.unknown", extra={"metadata": {"error": type(error).__name__}})
             is_taken = True
+        except BaseException:  # Celery's limit: a slot that nobody gives back must not be renewed
+            self._forget(holder)
+            raise
         if not is_taken:
-            with self._lock:
-                self._held.pop(holder, None)
+            self._forget(holder)
         return is_taken
 
-    def _give_back(self, holder: str) -> None:
+    def _forget(self, holder: str) -> list[str]:
         with self._lock:
-            names = self._held.pop(holder, [])
+            return self._held.pop(holder, [])
+
+    def _give_back(self, holder: str) -> None:
+        names = self._forget(holder)
         try:
             with self._client.pipeline(transaction=False) as pipe:
                 for name in names:
