@@ -105,9 +105,14 @@ class Control:
         counts = {"keys": len(desk.keys), "pairs": len(desk.pairs), "exchanges": desk.exchanges}
         return web.json_response(counts)
 
-    async def expire_tokens(self, _: web.Request) -> web.Response:
-        self._world.dingtalk_tokens.expire()
-        self._world.feishu_tokens.expire()
+    async def expire_tokens(self, request: web.Request) -> web.Response:
+        """Of `?platform=` alone, or of both."""
+        desks = {"dingtalk": self._world.dingtalk_tokens, "feishu": self._world.feishu_tokens}
+        platform = request.query.get("platform")
+        if platform is not None and platform not in desks:
+            return bad_request(f"platform must be one of {', '.join(desks)}")
+        for desk in desks.values() if platform is None else [desks[platform]]:
+            desk.expire()
         return done()
 
     async def expire_sessions(self, _: web.Request) -> web.Response:

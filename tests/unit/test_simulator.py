@@ -432,6 +432,14 @@ async def test_feishu_shows_one_message_per_uuid_within_an_hour(stage: Stage) ->
     assert (stats["visible"], stats["repeats"], stats["duplicates"]) == (2, 1, 1)
 
 
+async def test_tokens_end_for_the_platform_that_is_named(stage: Stage) -> None:
+    good = await feishu_token(stage.env)
+    await stage.client.control("tokens/expire?platform=dingtalk")
+    assert await feishu_token(stage.env) == good
+    with pytest.raises(ValueError, match="platform must be one of dingtalk, feishu"):
+        await stage.client.control("tokens/expire?platform=wecom")
+
+
 async def test_feishu_refuses_what_the_platform_refuses(stage: Stage) -> None:
     old = await feishu_token(stage.env)
     await stage.client.control("tokens/expire")
