@@ -44,10 +44,11 @@ def _sentence(fault: Any, model: type[BaseModel], block: Path, given: Layer) -> 
     names = tuple(part for part in fault["loc"] if isinstance(part, str))
     if not names:
         return f"{'.'.join(block)}: {_full_names(told, model, block)}"
-    return f"{_label((*block, *names), given)}: {told}"
+    return f"{label_of((*block, *names), given)}: {told}"
 
 
-def _label(path: Path, given: Layer) -> str:
+def label_of(path: Path, given: Layer) -> str:
+    """What the setting at `path` is called, and where it was written, if it was."""
     for length in range(len(path), 0, -1):
         if path[:length] in given:
             return given[path[:length]].label
