@@ -75,6 +75,7 @@ def check(as_json: bool) -> None:
 
 
 @config.command()
+@click.option("--json", is_flag=True, expose_value=False, help="It is JSON anyway.")
 def schema() -> None:
     """A JSON Schema of the YAML file, for editors.
 
