@@ -68,9 +68,9 @@ class Center:
         self._layers, self.loaded = layers, loaded
         before, wanted = self.live.settings, loaded.settings
         now = with_live(before, wanted) if self._is_running else wanted
-        if names := changed(before, now):
+        if now != before:
             self.live.settings = now
-        return Taken(source, changed=names, waiting=changed(now, wanted))
+        return Taken(source, changed=changed(before, now), waiting=changed(now, wanted))
 
 
 def redis_layer(values: Mapping[str, str], problems: list[str]) -> Layer:

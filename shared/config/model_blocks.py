@@ -31,7 +31,7 @@ def model_faults(settings: Settings, given: Layer) -> Iterator[str]:
     """What is wrong with the models beyond their single values: a sentence each."""
     models = settings.all_models()
     for name, model in models.items():
-        yield from _key_faults(name, model, has_ring=bool(settings.master_key))
+        yield from _key_faults(name, model, given, has_ring=bool(settings.master_key))
     for path, chain in _chains(settings):
         label = label_of(path, given)
         for name in chain:
@@ -51,17 +51,18 @@ def _chains(settings: Settings) -> Iterator[tuple[Path, tuple[str, ...]]]:
         yield ("bots", name, "model_chain"), bot.model_chain
 
 
-def _key_faults(name: str, model: NamedModel, *, has_ring: bool) -> Iterator[str]:
+def _key_faults(name: str, model: NamedModel, given: Layer, *, has_ring: bool) -> Iterator[str]:
     """has_ring: the pair may also come from `clawdbot keys`, which needs a master key."""
     if model.auth == "bearer":
         return
     is_default = name == DEFAULT_MODEL
     auth = ("service", "auth") if is_default else ("models", name)
     spec = ("model",) if is_default else ("models", name)
+    need = f"needed with {label_of((*spec, 'auth'), given)}: {model.auth}"
     if not model.ak_id and (model.ak_secret or not has_ring):
-        yield f"{env_name((*auth, 'ak_id'))} is not set, but needed with auth={model.auth}"
+        yield f"{env_name((*auth, 'ak_id'))} is not set, but {need}"
     if model.auth == "volcengine" and not model.resource_ids:
-        yield f"{env_name((*spec, 'resource_ids'))} is not set, but needed with auth=volcengine"
+        yield f"{env_name((*spec, 'resource_ids'))} is not set, but {need}"
 
 
 def _name_fault(name: str) -> str:

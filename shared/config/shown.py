@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import SecretStr
@@ -16,6 +15,7 @@ from shared.logs import HIDDEN, scrub
 
 DEFAULT = "default"  #: the source of what nobody wrote
 
+_PLAIN = (str, int, float, type(None))  #: JSON has them
 _COMMANDS = (("keys", "generate_command"),)  #: may hold a secret among other words
 _ADDRESSES = (("redis", "url"),)  #: may hold a password
 
@@ -57,6 +57,6 @@ def _masked(path: Path, value: Any) -> Any:
         return HIDDEN
     if isinstance(value, tuple):
         return [_masked(path, item) for item in value]
-    if isinstance(value, FilePath):
-        return str(value)
-    return scrub(value) if path in _COMMANDS else value
+    if path in _COMMANDS:
+        return scrub(value)
+    return value if isinstance(value, _PLAIN) else str(value)

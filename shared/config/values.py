@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from shared.config.known import Path
+from shared.config.known import NAMED_BLOCKS, Path
 from shared.config.settings import Settings
 
 _NOT_IN_BLOCKS = "platform"  #: a bot's block is found by it; it is no setting of the default bots
@@ -35,7 +35,11 @@ def changed(before: Settings, after: Settings) -> tuple[str, ...]:
 def _flat(model: BaseModel, prefix: Path) -> Iterator[tuple[Path, Any]]:
     for name, value in model:
         path = (*prefix, name)
+        if path in NAMED_BLOCKS:
+            continue
         if isinstance(value, BaseModel):
             yield from _flat(value, path)
-        elif not isinstance(value, Mapping):
+        elif isinstance(value, Mapping):
+            yield from (((*path, str(key)), item) for key, item in value.items())
+        else:
             yield path, value

@@ -123,7 +123,8 @@ def test_a_block_may_stand_in_the_environment(tmp_path: Path) -> None:
                 "CLAWDBOT_AK_ID": "AK",
                 "CLAWDBOT_AK_SECRET": "sk",
             },
-            "CLAWDBOT_MODEL__RESOURCE_IDS is not set, but needed with auth=volcengine",
+            "CLAWDBOT_MODEL__RESOURCE_IDS is not set, but needed with "
+            "CLAWDBOT_MODEL__AUTH (environment): volcengine",
         ),
     ],
     ids=["misspelt", "no default", "no address", "reserved", "unknown", "no value", "volcengine"],

@@ -98,7 +98,10 @@ def test_a_wrong_value_is_told_by_name_and_expectation_without_the_value(
     ("environ", "told"),
     [
         ({"CLAWDBOT_ANSWER_TIMEOUT_S": "4"}, "CLAWDBOT_ANSWER_TIMEOUT_S (environment)"),
-        ({"CLAWDBOT_TASK_TIMEOUT_S": "90"}, "CLAWDBOT_ANSWER_TIMEOUT_S: must be at least"),
+        (
+            {"CLAWDBOT_TASK_TIMEOUT_S": "90"},
+            "CLAWDBOT_ANSWER_TIMEOUT_S: must be at least CLAWDBOT_TASK_TIMEOUT_S (environment)",
+        ),
         ({"CLAWDBOT_RETRY__CAP_S": "0.1"}, "must be at least CLAWDBOT_RETRY__BASE_S"),
     ],
 )
@@ -271,4 +274,5 @@ def test_an_exchange_without_an_access_key_id(tmp_path, more):
 
     (problem,) = problems_of(tmp_path, {**environ, **more})
 
-    assert problem == "CLAWDBOT_AK_ID is not set, but needed with auth=baidu"
+    label = "CLAWDBOT_MODEL__AUTH (environment)"
+    assert problem == f"CLAWDBOT_AK_ID is not set, but needed with {label}: baidu"
