@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from shared.config.center import Center, Source, Taken, redis_layer
+from shared.config.center import SOURCES, Center, Source, Taken, redis_layer
 from shared.config.live import Live
 from shared.config.load import Loaded, exit_for
 from shared.config.sources import Layer
@@ -63,8 +63,10 @@ class Follower:
         self._center.begin()
 
     def look_at_file(self) -> None:
-        """Read the file, if there is one; whole each time, so that no way of changing it escapes:
-        written, replaced, or its folder's link swapped, as Kubernetes does.
+        """Read the file, if there is one.
+
+        Whole each time, so that no way of changing it escapes: written, replaced, or its folder's
+        link swapped, as Kubernetes does.
         """
         if self._file is None:
             return
@@ -112,6 +114,9 @@ class Follower:
     def _take(self, source: Source, layer: Layer, problems: list[str]) -> None:
         taken = self._center.take(source, layer, problems)
         self.refused[source] = taken.problems
+        for other in SOURCES if not taken.problems else ():
+            if other != source and self.refused.get(other):
+                self._seen.pop(other)  # what it says may be usable now
         if "log.level" in taken.changed:
             logging.getLogger().setLevel(self.live.settings.log.level)
         self._note(taken)

@@ -308,6 +308,18 @@ def test_a_setting_that_needs_a_restart_is_told_once_by_its_name(told: Told) -> 
     assert told.look() == [("config.restart_needed", {**facts, "settings": ["host"]})]
 
 
+def test_what_was_refused_is_looked_at_again_when_the_other_place_changes(told: Told) -> None:
+    values = {"model.chain": "third,default"}
+    told.follower.take_hash(values)
+    assert told.follower.refused["redis"]
+
+    told.file.write_text("models: {third: {endpoint: 'https://third.example/v1'}}\n")
+    told.look()
+    told.follower.take_hash(values)
+
+    assert told.follower.live.settings.model.chain == ("third", "default")
+
+
 def test_the_log_level_follows(told: Told) -> None:
     told.file.write_text("log: {level: error}\n")
     told.look()
