@@ -11,9 +11,11 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from ingress.app import build_app
+from ingress.config_center import first_look
 from ingress.log_flush import flushed_each_turn
 from shared import logs
-from shared.config import Settings, settings_or_exit
+from shared.config import Settings
+from shared.config.follow import Follower, follower_or_exit
 from shared.process import raise_open_files_limit
 
 try:
@@ -39,11 +41,11 @@ class OneLineErrors(logging.Filter):
         return True
 
 
-def make_runner(settings: Settings) -> web.AppRunner:
+def make_runner(settings: Settings, follower: Follower | None = None) -> web.AppRunner:
     """The gateway, and how long it bears with a connection."""
     logging.getLogger("aiohttp.server").addFilter(OneLineErrors())
     return web.AppRunner(
-        build_app(settings),
+        build_app(settings, follower),
         access_log=None,
         keepalive_timeout=IDLE_TIMEOUT_S,
         lingering_time=1.0,
@@ -52,9 +54,10 @@ def make_runner(settings: Settings) -> web.AppRunner:
     )
 
 
-async def serve(settings: Settings) -> None:
+async def serve(follower: Follower) -> None:
     """Run the gateway until told to stop; requests under way are finished."""
-    runner = make_runner(settings)
+    settings = follower.live.settings
+    runner = make_runner(settings, follower)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
@@ -66,9 +69,9 @@ async def serve(settings: Settings) -> None:
         await runner.cleanup()
 
 
-async def _serve_and_log(settings: Settings) -> None:
+async def _serve_and_log(follower: Follower) -> None:
     with flushed_each_turn(logging.getLogger().handlers):
-        await serve(settings)
+        await serve(follower)
 
 
 async def _told_to_stop() -> None:
@@ -80,14 +83,18 @@ async def _told_to_stop() -> None:
 
 def main() -> int:
     """Exit code 0 after a clean stop, 1 when the port can't be used, 2 for wrong settings."""
-    settings = settings_or_exit()
-    logs.configure("ingress", level=settings.log.level, directory=settings.log.dir)
+    follower = follower_or_exit()
     raise_open_files_limit()
     try:
         with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
-            runner.run(_serve_and_log(settings))
+            runner.run(first_look(follower))
+            log = follower.live.settings.log
+            logs.configure("ingress", level=log.level, directory=log.dir)
+            follower.tell()
+            runner.run(_serve_and_log(follower))
     except OSError as error:
-        sys.stderr.write(f"CLAWDBOT_PORT={settings.port}: {error.strerror or error}\n")
+        port = follower.live.settings.port
+        sys.stderr.write(f"CLAWDBOT_PORT={port}: {error.strerror or error}\n")
         return 1
     return 0
 

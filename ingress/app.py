@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 
 import redis.asyncio
 from aiohttp import web
 
 from ingress.bots import build_bots
+from ingress.config_center import ConfigCenter
 from ingress.health import Health
 from ingress.inbox import Inbox, Limits
 from ingress.key_gauges import KeyGauges
@@ -19,6 +20,8 @@ from ingress.metrics import Meter, Metrics
 from ingress.redis_client import connect
 from ingress.webhook import MAX_AT_ONCE, Webhook
 from shared.config import Settings
+from shared.config.follow import Follower
+from shared.config.live import Live
 from shared.config.settings import DEFAULT_BOT
 from shared.envelope import hint_templates
 
@@ -27,14 +30,18 @@ MAX_BODY_BYTES = 1 << 20
 logger = logging.getLogger(__name__)
 
 
-def build_app(settings: Settings) -> web.Application:
-    """The routes of the gateway. Nothing is opened before the application starts."""
+def build_app(settings: Settings, follower: Follower | None = None) -> web.Application:
+    """The routes of the gateway. Nothing is opened before the application starts.
+
+    follower: holds `settings` and changes what is live in them; without one, nothing changes.
+    """
+    live = follower.live if follower else Live(settings)
     client = connect(settings)
     metrics = Metrics()
     memory = MemoryWatch(client)
     bots = build_bots(settings)
     limits = Limits(
-        qps=settings.security.qps,
+        qps=lambda: live.settings.security.qps,
         queue_capacity=settings.async_processing.queue_capacity,
         wait_replicas=settings.redis.wait_replicas,
     )
@@ -54,19 +61,21 @@ def build_app(settings: Settings) -> web.Application:
     app.router.add_get("/health", health.health)
     app.router.add_get("/ready", health.ready)
     app.router.add_get("/metrics", health.metrics)
-    app.cleanup_ctx.append(_lifespan(client, memory))
+    watches = [memory.run, *([ConfigCenter(follower, client).run] if follower else [])]
+    app.cleanup_ctx.append(_lifespan(client, watches))
     return app
 
 
 def _lifespan(
-    client: redis.asyncio.Redis, memory: MemoryWatch
+    client: redis.asyncio.Redis, watches: list[Callable[[], Coroutine[None, None, None]]]
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(_: web.Application) -> AsyncIterator[None]:
-        watch = asyncio.create_task(memory.run())
+        tasks = [asyncio.create_task(watch()) for watch in watches]
         yield
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
+        for task in tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         await client.aclose()
 
     return run

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,9 +34,12 @@ REPLICA_WAIT_MS = 500
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What accept refuses. qps 0: no limit. wait_replicas: how many must have the write."""
+    """What accept refuses. wait_replicas: how many must have the write.
 
-    qps: int
+    qps: asked at every call, since it may change; 0: no limit.
+    """
+
+    qps: Callable[[], int]
     queue_capacity: int
     wait_replicas: int = 0
 
@@ -58,14 +62,9 @@ class Inbox:
     ) -> None:
         self._client = client
         self._accept = client.register_script(script("accept"))
-        self._head: list[Any] = [
-            *templates,
-            "ingress",
-            limits.qps,
-            keys.QPS_PREFIX,
-            limits.queue_capacity,
-            CONVERSATION_CAPACITY,
-        ]
+        self._before_qps: list[Any] = [*templates, "ingress"]
+        self._qps = limits.qps
+        self._after_qps = [keys.QPS_PREFIX, limits.queue_capacity, CONVERSATION_CAPACITY]
         self._wait_replicas = limits.wait_replicas
         self._waiting: deque[_Waiting] = deque()
         self._sender: asyncio.Task[None] | None = None
@@ -116,7 +115,7 @@ class Inbox:
 
     async def _send(self, batch: list[_Waiting]) -> list[Outcome]:
         names = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
-        args = list(self._head)
+        args = [*self._before_qps, self._qps(), *self._after_qps]
         for waiting in batch:
             names.append(waiting.lane)
             args += [waiting.trace_id, waiting.event_id, waiting.wire, waiting.notice_after_ms]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import redis
 
 from shared.config import Settings
+from shared.config.live import Live
 from shared.errors import PermanentError
 from shared.messages import Event, Token
 from shared.platforms import PLATFORMS, load
@@ -21,7 +22,7 @@ from workers.tokens import CachedToken, TokenCache
 
 @dataclass(frozen=True, slots=True)
 class WorkerBot:
-    """One bot: its keys, its outbound room, its seal and its access token."""
+    """One bot: its keys, its settings as they are now, its outbound room, its seal, its token."""
 
     keys: BotKeys
     settings: BotSettings
@@ -41,8 +42,9 @@ class WorkerBot:
 class Bots:
     """All configured bots, found by the lane they own."""
 
-    def __init__(self, settings: Settings, client: redis.Redis) -> None:
-        self._by_prefix = {bot.keys.prefix: bot for bot in _build(settings, client)}
+    def __init__(self, live: Live, client: redis.Redis) -> None:
+        built = {bot.keys.prefix: bot for bot in _build(live.settings, client)}
+        self._by_prefix = live.derive(lambda settings: _renewed(built, settings))
 
     def of(self, claim: Claim) -> WorkerBot:
         """The bot whose lane was claimed.
@@ -51,9 +53,10 @@ class Bots:
             PermanentError: it is not configured (any more).
         """
         prefix = claim.keys.bot.prefix
-        if prefix not in self._by_prefix:
+        bot = self._by_prefix.value.get(prefix)
+        if bot is None:
             raise PermanentError("bot:unknown", f"no bot {prefix} is configured: add it, replay")
-        return self._by_prefix[prefix]
+        return bot
 
 
 def _build(settings: Settings, client: redis.Redis) -> list[WorkerBot]:
@@ -66,3 +69,9 @@ def _build(settings: Settings, client: redis.Redis) -> list[WorkerBot]:
         tokens = TokenCache(client, keys.token, vault)
         bots.append(WorkerBot(keys, bot.settings, outbound, vault, tokens))
     return bots
+
+
+def _renewed(built: Mapping[str, WorkerBot], settings: Settings) -> dict[str, WorkerBot]:
+    """The same bots with their settings of now."""
+    named = {BotKeys(bot.platform, bot.app_id).prefix: bot for bot in settings.all_bots()}
+    return {prefix: replace(bot, settings=named[prefix].settings) for prefix, bot in built.items()}

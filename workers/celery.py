@@ -12,10 +12,12 @@ from celery import Celery, signals
 from kombu import Exchange, Queue
 
 from shared import logs
-from shared.config import Settings, settings_or_exit
+from shared.config import Settings
+from shared.config.follow import follower_or_exit
 from shared.envelope import PROCESS, PUSH, QUEUES, hint_templates
 from shared.process import raise_open_files_limit
 from shared.state.keys import BotKeys
+from workers.config_center import ConfigCenter
 from workers.keys.duty import KeyDuty
 from workers.keys.sources import ring_store
 from workers.redis_client import broker_options, connect
@@ -30,13 +32,19 @@ HARD_LIMIT_MARGIN_S = 3
 class WorkerProcess:
     """This process's settings and name, and its `Runtime`, made anew after a fork."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, center: ConfigCenter) -> None:
+        self.center = center
+        settings = self.settings
         self.owner = _unique(f"celery@{os.getpid()}")
         self.concurrency = settings.async_processing.thread_pool_size
         self.pool = "prefork"
         self._runtime: Runtime | None = None
         self._building = threading.Lock()
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force."""
+        return self.center.live.settings
 
     def name_worker(self, name: str, concurrency: int, pool: str) -> None:
         """Remember who we are; called in the main process, before the pool forks."""
@@ -49,8 +57,9 @@ class WorkerProcess:
         """The stages of this very process."""
         with self._building:
             if self._runtime is None or self._runtime.pid != os.getpid():
+                self.center.follow()
                 self._runtime = Runtime(
-                    self.settings,
+                    self.center.live,
                     self.owner,
                     self.concurrency,
                     has_soft_limit=self.pool == "prefork",
@@ -107,13 +116,14 @@ def _limits(timeout_s: float) -> dict[str, float]:
     }
 
 
-worker_process = WorkerProcess(settings_or_exit())
+worker_process = WorkerProcess(ConfigCenter(follower_or_exit()))
 app = make_app(worker_process.settings)
 
 
 @app.steps["worker"].add
 @supervision_step
 def _duties(worker: Any) -> Duties:
+    worker_process.center.follow()
     settings = worker_process.settings
     client = connect(settings, max_connections=2)
     return Duties(
@@ -135,6 +145,7 @@ def _duties(worker: Any) -> Duties:
 def _configure_logs(**_: Any) -> None:
     log = worker_process.settings.log
     logs.configure("worker", level=log.level, directory=log.dir)
+    worker_process.center.tell()
     for name in ("celery.app.trace", "celery.worker.strategy"):  # two lines a task that say nothing
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 from redis.exceptions import RedisError
 
-from shared.config import Settings
 from shared.config.groups import Conversation
+from shared.config.live import Live
 from shared.errors import TransientError
 from shared.logs import log
 from shared.messages import Event, Reply
@@ -38,9 +38,10 @@ class Process:
     """Answers one event."""
 
     def __init__(
-        self, settings: Settings, lanes: Lanes, bots: Bots, models: Models, quotas: Quotas
+        self, live: Live, lanes: Lanes, bots: Bots, models: Models, quotas: Quotas
     ) -> None:
-        self._settings = settings
+        settings = live.settings
+        self._live = live
         self._lanes = lanes
         self._bots = bots
         self._models = models
@@ -62,7 +63,7 @@ class Process:
         if refusal := self._quotas.refusal(claim, event, messages):
             return self._reject(claim, event.text, refusal, go_on())
         answer = self._models.answer(
-            self._settings.chain_of(bot.settings),
+            self._live.settings.chain_of(bot.settings),
             messages,
             deadline,
             event.trace_id,
@@ -90,20 +91,20 @@ class Process:
 
     def _put_off_notice(self, claim: Claim) -> None:
         try:
-            wait_s = self._settings.answer_timeout_s + WRITE_BACK_GRACE_S
+            wait_s = self._live.settings.answer_timeout_s + WRITE_BACK_GRACE_S
             self._lanes.put_off_notice(claim, wait_s)
         except RedisError as error:  # then the person is told for nothing
             metadata = {"error": type(error).__name__}
             logger.warning("notice.not_put_off", extra={"metadata": metadata})
 
     def _messages(self, claim: Claim, bot: WorkerBot, event: Event) -> list[ChatMessage]:
-        template = bot.settings.system_prompt or self._settings.model.system_prompt
+        template = bot.settings.system_prompt or self._live.settings.model.system_prompt
         system = filled(template, event, claim.now_ms / 1000, self._zone)
         return prompt(system, self._memory.newest(claim.history), event.text)
 
     def _deadline(self, claim: Claim) -> Deadline:
-        total_s = self._settings.answer_timeout_s - claim.waited_s
-        return Deadline(total_s=total_s, stall_s=self._settings.task_timeout_s)
+        total_s = self._live.settings.answer_timeout_s - claim.waited_s
+        return Deadline(total_s=total_s, stall_s=self._live.settings.task_timeout_s)
 
     def _reject(self, claim: Claim, text: str, refusal: Refusal, go_on: GoOn) -> Claim | None:
         notice = notices.over_quota(text, refusal)
@@ -127,7 +128,7 @@ class Process:
             turns,
             usage=usage,
             keep=keep,
-            ttl_s=self._settings.conversation.ttl_s,
+            ttl_s=self._live.settings.conversation.ttl_s,
             go_on=go_on,
         )
         metadata: dict[str, Any] = {
@@ -138,7 +139,7 @@ class Process:
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
         }
-        if self._settings.log.content:
+        if self._live.settings.log.content:
             metadata["text"] = answer.text
         log(logger, logging.INFO, "reply.written", **metadata)
         return following

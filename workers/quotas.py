@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from shared.config import Settings
+from shared.config.live import Live
 from shared.messages import Event
 from workers.claim import Claim
 from workers.store import Lanes
@@ -28,15 +29,30 @@ class Refusal:
         return f"quota of {self.kind}: {self.limit}"
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """limits: of `LIMITS`, by kind of consumer; kinds without any are left out."""
+
+    limits: Mapping[str, tuple[int, ...]]
+    exempt: frozenset[str]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        limits = {kind: found for kind in KINDS if any(found := _limits(settings, kind))}
+        return cls(limits, frozenset(settings.quotas.exempt))
+
+    @property
+    def counts_tokens(self) -> bool:
+        return any(any(limits[2:]) for limits in self.limits.values())
+
+
 class Quotas:
     """The limits of all consumers. Thread-safe."""
 
-    def __init__(self, settings: Settings, lanes: Lanes) -> None:
+    def __init__(self, live: Live, lanes: Lanes) -> None:
         self._lanes = lanes
-        self._zone = ZoneInfo(settings.timezone)
-        self._exempt = frozenset(settings.quotas.exempt)
-        self._limits = {kind: limits for kind in KINDS if any(limits := _limits(settings, kind))}
-        self._counts_tokens = any(any(limits[2:]) for limits in self._limits.values())
+        self._zone = ZoneInfo(live.settings.timezone)
+        self._rules = live.derive(Rules.of)
 
     def refusal(
         self, claim: Claim, event: Event, messages: Sequence[Mapping[str, str]]
@@ -49,15 +65,19 @@ class Quotas:
         Raises:
             ClaimLostError: somebody else has the head now; nothing was counted.
         """
-        consumers = [each for each in Consumers.of(event).ids() if each[0] in self._limits]
+        rules = self._rules.value
+        if not rules.limits:
+            return None
+        ids = Consumers.of(event).ids()
+        consumers = [each for each in ids if each[0] in rules.limits]
         if not consumers:
             return None
         reached = self._lanes.admit(
             claim,
-            {claim.keys.bot.quota(kind, name): self._limits[kind] for kind, name in consumers},
-            tokens=estimate_prompt(messages) if self._counts_tokens else 0,
+            {claim.keys.bot.quota(kind, name): rules.limits[kind] for kind, name in consumers},
+            tokens=estimate_prompt(messages) if rules.counts_tokens else 0,
             offset_s=utc_offset_s(self._zone, claim.now_ms),
-            is_exempt=any(name in self._exempt for _, name in Consumers.of(event).ids()),
+            is_exempt=any(name in rules.exempt for _, name in ids),
         )
         if not reached:
             return None

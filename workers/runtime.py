@@ -7,6 +7,7 @@ import os
 from celery.worker import state
 
 from shared.config import Settings
+from shared.config.live import Live
 from shared.envelope import PROCESS, PUSH, hint_templates
 from workers.bots import Bots
 from workers.claim_keeper import ClaimKeeper
@@ -37,18 +38,19 @@ class Runtime:
     """
 
     def __init__(
-        self, settings: Settings, owner: str, concurrency: int, *, has_soft_limit: bool = True
+        self, live: Live, owner: str, concurrency: int, *, has_soft_limit: bool = True
     ) -> None:
+        settings = live.settings
         self._go_on_s = GO_ON_S if has_soft_limit else LONG_GO_ON_S
         self.pid = os.getpid()
         self.redis = connect(settings, max_connections=min(concurrency + 2, MAX_REDIS_CONNECTIONS))
         self.lanes = Lanes(self.redis, owner=owner, templates=hint_templates())
         keeper = ClaimKeeper(self.lanes)
         client = HttpClient(concurrency=concurrency)
-        bots = Bots(settings, self.redis)
+        bots = Bots(live, self.redis)
         models = build_models(settings, client, self.redis)
-        quotas = Quotas(settings, self.lanes)
-        process = Process(settings, self.lanes, bots, models, quotas)
+        quotas = Quotas(live, self.lanes)
+        process = Process(live, self.lanes, bots, models, quotas)
         push = Push(settings, self.lanes, bots, client)
         self.process = Stage(
             name=PROCESS,

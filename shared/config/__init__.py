@@ -1,6 +1,7 @@
 """The settings: the only reader of the environment.
 
-Defaults < YAML file named by CLAWDBOT_CONFIG < `.env` < `.run/env` < environment.
+Defaults < YAML file named by CLAWDBOT_CONFIG < `.env` < `.run/env` < environment < secret files.
+Above all of them stands the configuration centre, followed while a process runs (`follow.py`).
 """
 
 from __future__ import annotations

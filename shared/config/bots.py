@@ -34,7 +34,8 @@ class BotBlocks:
         for block in blocks:
             fault = _name_fault(block[1]) or _platform_fault(block, merged)
             if fault:
-                problems.append(f"{'.'.join(block)}: {fault}")
+                origin = next(given.origin for p, given in merged.items() if p[:2] == block)
+                problems.append(f"{'.'.join(block)} ({origin}): {fault}")
             else:
                 found[block] = merged[(*block, "platform")].value
         return cls(found)
@@ -50,7 +51,7 @@ class BotBlocks:
             bot = _validate(block, {"platform": platform, **values}, given, problems)
             if bot is not None:
                 built[block] = bot
-        problems += _shared_apps(built)
+        problems += _shared_apps(built, given)
         return built
 
 
@@ -102,7 +103,7 @@ def _faults_of_the_whole(
     return []
 
 
-def _shared_apps(built: Mapping[Path, BotSettings]) -> list[str]:
+def _shared_apps(built: Mapping[Path, BotSettings], given: Layer) -> list[str]:
     """Two bots of one app would answer every message twice."""
     seen: dict[tuple[str, str], Path] = {}
     found = []
@@ -111,6 +112,13 @@ def _shared_apps(built: Mapping[Path, BotSettings]) -> list[str]:
         if other != block:
             found.append(
                 f"{'.'.join(other)} and {'.'.join(block)} are the same {bot.platform} app "
-                f"{bot.bot_id}; give each bot an app of its own"
+                f"{bot.bot_id} ({_where(other, bot.bot_id, given)}, "
+                f"{_where(block, bot.bot_id, given)}); give each bot an app of its own"
             )
     return found
+
+
+def _where(block: Path, app_id: str, given: Layer) -> str:
+    """Where a bot's app id was written, whatever its platform calls it."""
+    ids = (g for path, g in given.items() if path[:-1] == block and app_id == str(g.value).strip())
+    return next(ids).label

@@ -196,6 +196,13 @@ class Quotas(Group):
     )
 
 
+class ConfigCenter(Group):
+    """Places whose values change while processes run; stronger than all others."""
+
+    file: Path | None = setting(None, "A YAML file that is watched: a mounted ConfigMap, say.")
+    redis: bool = setting(True, "Follow what `clawdbot config set` writes into Redis.")
+
+
 class Retry(Group):
     process_limit_s: float = setting(
         600, "How long a message may be retried at the model.", unit="s", ge=0, le=86_400

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import AliasChoices, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -26,8 +26,6 @@ SHORT_NAMES: Mapping[Path, str] = {
     ("log", "content"): "LOG_CONTENT",
     ("log", "dir"): "CLAWDBOT_LOG_DIR",
 }
-#: Names of the deployment guide that tell us nothing: accepted in a bot's block, and not used.
-INFORMATIVE = frozenset({"event_types"})
 #: Not in a YAML file, which is kept and shown where a key must not be.
 ENVIRONMENT_ONLY = frozenset({("master_key",)})
 
@@ -46,6 +44,7 @@ class Known:
     default: str
     unit: str
     help: str
+    is_secret: bool
 
     @property
     def env(self) -> str:
@@ -75,7 +74,8 @@ def walk(model: type[BaseModel], prefix: Path) -> Iterator[Known]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from walk(field.annotation, path)
         elif path not in NAMED_BLOCKS and name != "platform":
-            yield Known(path, _written(field), _unit(field), field.description or "")
+            is_secret = _holds_secrets(field.annotation)
+            yield Known(path, _written(field), _unit(field), field.description or "", is_secret)
 
 
 def aliases(model: type[BaseModel]) -> Mapping[str, str]:
@@ -109,6 +109,23 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     stripped = {candidate.removeprefix(PREFIX): candidate for candidate in candidates}
     match = difflib.get_close_matches(name.removeprefix(PREFIX), stripped, n=1, cutoff=0.0)
     return stripped[match[0]] if match else ""
+
+
+def belongs_to_bot(path: Path) -> bool:
+    """Whether a setting stands in a bot's block, a platform's default one or a named one."""
+    return path[0] == "bots" or path[0] in PLATFORMS
+
+
+def dotted_path(name: str) -> Path:
+    """The path of a setting as YAML would nest it: `model.systemPrompt`, `bots.sales.app_id`."""
+    path: Path = ()
+    for part in name.strip().split("."):
+        path += (part if path in NAMED_BLOCKS else snake_case(part),)
+    return path
+
+
+def _holds_secrets(annotation: Any) -> bool:
+    return annotation is SecretStr or any(map(_holds_secrets, get_args(annotation)))
 
 
 def _unit(field: FieldInfo) -> str:

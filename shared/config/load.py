@@ -1,27 +1,33 @@
-"""Gathers the values from where they are written, and names every problem at once."""
+"""Makes settings of what is written in all places, and names every problem at once."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from shared.config.bots import BotBlocks
 from shared.config.fields import Group
-from shared.config.known import Path, env_name
+from shared.config.known import Path, belongs_to_bot
 from shared.config.model_blocks import model_blocks, model_faults
-from shared.config.problems import sentences
-from shared.config.secret_files import read_secret_files
+from shared.config.problems import label_of, sentences
 from shared.config.settings import Settings
-from shared.config.sources import CONFIG_FILE, ENV_FILES, Layer, env_layer, read_env_file
+from shared.config.sources import Given, Layer
 from shared.config.vocabulary import Vocabulary
-from shared.config.yaml_file import YamlFile
+from shared.config.written import Written, read_written
 from shared.errors import ConfigError
-from shared.platforms import PLATFORMS
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and where each value stands that somebody wrote, by the setting's path."""
+
+    settings: Settings
+    given: Mapping[Path, Given] = field(repr=False)
 
 
 def load_settings(
@@ -32,19 +38,7 @@ def load_settings(
     Raises:
         ConfigError: with one sentence for every problem there is.
     """
-    problems: list[str] = []
-    here = cwd or FilePath.cwd()
-    layers = _read_layers(os.environ if environ is None else environ, here, problems)
-    blocks = BotBlocks.found_in(layers, problems)
-    vocabulary = Vocabulary(blocks.platforms, model_blocks(layers, problems))
-    given: Layer = {}
-    for layer in layers:
-        given.update(vocabulary.known_in(layer, problems))
-    read_secret_files(given, here, problems)
-    settings = _build(given, blocks, problems)
-    if problems or settings is None:
-        raise ConfigError(problems)
-    return settings
+    return assemble(read_written(environ, cwd=cwd)).settings
 
 
 def settings_or_exit() -> Settings:
@@ -52,29 +46,40 @@ def settings_or_exit() -> Settings:
     try:
         return load_settings()
     except ConfigError as error:
-        for problem in error.problems:
-            print(f"settings: {problem}", file=sys.stderr)
-        raise SystemExit(2) from error
+        exit_for(error)
 
 
-def _read_layers(environ: Mapping[str, str], cwd: FilePath, problems: list[str]) -> list[Layer]:
-    """What is written in each place, weakest first."""
-    files = {shown: read_env_file(cwd / shown, shown, problems) for shown in ENV_FILES}
-    variables: dict[str, str] = {}
-    for values in (*files.values(), environ):
-        variables.update({name: value for name, value in values.items() if value})
-    layers = [env_layer(values, shown, problems) for shown, values in files.items()]
-    layers.append(env_layer(environ, "environment", problems))
-    if file := variables.get(CONFIG_FILE):
-        layers.insert(0, YamlFile(cwd / file, variables.get, problems).read())
-    return layers
+def exit_for(error: ConfigError) -> NoReturn:
+    """Tell every problem on stderr; exit code 2."""
+    for problem in error.problems:
+        print(f"settings: {problem}", file=sys.stderr)
+    raise SystemExit(2) from error
+
+
+def assemble(written: Written, *over: Layer) -> Loaded:
+    """The settings that are written, with `over` above them, the strongest last. Reads nothing.
+
+    Raises:
+        ConfigError: with one sentence for every problem there is.
+    """
+    problems = list(written.problems)
+    layers = [*written.layers, *over]
+    blocks = BotBlocks.found_in(layers, problems)
+    vocabulary = Vocabulary(blocks.platforms, model_blocks(layers, problems))
+    given: Layer = {}
+    for layer in layers:
+        given.update(vocabulary.known_in(layer, problems))
+    settings = _build(given, blocks, problems)
+    if problems or settings is None:
+        raise ConfigError(problems)
+    return Loaded(settings, given)
 
 
 def _build(given: Layer, blocks: BotBlocks, problems: list[str]) -> Settings | None:
     bots = blocks.build(given, problems)
     for block, bot in bots.items():
-        problems += _padded_secrets(bot, block)
-    values = _nested({p: g.value for p, g in given.items() if not _belongs_to_bot(p)})
+        problems += _padded_secrets(bot, block, given)
+    values = _nested({p: g.value for p, g in given.items() if not belongs_to_bot(p)})
     try:
         settings = Settings(
             default_bots={block[0]: bot for block, bot in bots.items() if len(block) == 1},
@@ -84,15 +89,11 @@ def _build(given: Layer, blocks: BotBlocks, problems: list[str]) -> Settings | N
     except ValidationError as error:
         problems += sentences(error, Settings, (), given)
         return None
-    problems += _padded_secrets(settings, ())
+    problems += _padded_secrets(settings, (), given)
     for name, model in settings.models.items():
-        problems += _padded_secrets(model, ("models", name))
-    problems += model_faults(settings)
+        problems += _padded_secrets(model, ("models", name), given)
+    problems += model_faults(settings, given)
     return settings
-
-
-def _belongs_to_bot(path: Path) -> bool:
-    return path[0] == "bots" or path[0] in PLATFORMS
 
 
 def _nested(values: Mapping[Path, Any]) -> dict[str, Any]:
@@ -105,15 +106,15 @@ def _nested(values: Mapping[Path, Any]) -> dict[str, Any]:
     return tree
 
 
-def _padded_secrets(model: BaseModel, block: Path) -> list[str]:
+def _padded_secrets(model: BaseModel, block: Path, given: Layer) -> list[str]:
     """Secrets with the line break of the file they were copied from: they never match."""
     found = []
     for name, value in model:
         if isinstance(value, Group):
-            found += _padded_secrets(value, (*block, name))
+            found += _padded_secrets(value, (*block, name), given)
         elif isinstance(value, tuple) and any(_is_padded(secret) for secret in value):
             found.append(
-                f"{env_name((*block, name))} begins or ends with white space; remove it "
+                f"{label_of((*block, name), given)} begins or ends with white space; remove it "
                 "(a secret copied from a file often ends with a line break)"
             )
     return found

@@ -7,35 +7,40 @@ from collections.abc import Iterable, Iterator
 
 from shared.config.known import Path, env_name, nearest
 from shared.config.models import DEFAULT_MODEL, NamedModel
+from shared.config.problems import label_of
 from shared.config.settings import Settings
-from shared.config.sources import Layer
+from shared.config.sources import Given, Layer
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")  # part of Redis keys and metrics
 
 
 def model_blocks(layers: Iterable[Layer], problems: list[str]) -> frozenset[Path]:
     """The paths of the named models' blocks; a name that can't be one is a problem."""
-    paths = {path[:2] for layer in layers for path in layer if path[0] == "models"}
-    blocks = {path for path in paths if len(path) == 2}
-    for block in sorted(blocks):
+    blocks: dict[Path, Given] = {}
+    for layer in layers:
+        for path, given in layer.items():
+            if path[0] == "models" and len(path) > 1:
+                blocks[path[:2]] = given
+    for block, given in sorted(blocks.items(), key=lambda each: each[0]):
         if fault := _name_fault(block[1]):
-            problems.append(f"{'.'.join(block)}: {fault}")
+            problems.append(f"{'.'.join(block)} ({given.origin}): {fault}")
     return frozenset(blocks)
 
 
-def model_faults(settings: Settings) -> Iterator[str]:
+def model_faults(settings: Settings, given: Layer) -> Iterator[str]:
     """What is wrong with the models beyond their single values: a sentence each."""
     models = settings.all_models()
     for name, model in models.items():
-        yield from _key_faults(name, model, has_ring=bool(settings.master_key))
+        yield from _key_faults(name, model, given, has_ring=bool(settings.master_key))
     for path, chain in _chains(settings):
+        label = label_of(path, given)
         for name in chain:
             if name == DEFAULT_MODEL and name not in models:
-                yield f"{env_name(path)} names the default model: set CLAWDBOT_ENDPOINT"
+                yield f"{label} names the default model: set CLAWDBOT_ENDPOINT"
             elif name not in models:
                 like = nearest(name, models)
                 told = f"; the nearest is {like}" if like else ""
-                yield f"{env_name(path)}: there is no model {name}{told}"
+                yield f"{label}: there is no model {name}{told}"
 
 
 def _chains(settings: Settings) -> Iterator[tuple[Path, tuple[str, ...]]]:
@@ -46,17 +51,18 @@ def _chains(settings: Settings) -> Iterator[tuple[Path, tuple[str, ...]]]:
         yield ("bots", name, "model_chain"), bot.model_chain
 
 
-def _key_faults(name: str, model: NamedModel, *, has_ring: bool) -> Iterator[str]:
+def _key_faults(name: str, model: NamedModel, given: Layer, *, has_ring: bool) -> Iterator[str]:
     """has_ring: the pair may also come from `clawdbot keys`, which needs a master key."""
     if model.auth == "bearer":
         return
     is_default = name == DEFAULT_MODEL
     auth = ("service", "auth") if is_default else ("models", name)
     spec = ("model",) if is_default else ("models", name)
+    need = f"needed with {label_of((*spec, 'auth'), given)}: {model.auth}"
     if not model.ak_id and (model.ak_secret or not has_ring):
-        yield f"{env_name((*auth, 'ak_id'))} is not set, but needed with auth={model.auth}"
+        yield f"{env_name((*auth, 'ak_id'))} is not set, but {need}"
     if model.auth == "volcengine" and not model.resource_ids:
-        yield f"{env_name((*spec, 'resource_ids'))} is not set, but needed with auth=volcengine"
+        yield f"{env_name((*spec, 'resource_ids'))} is not set, but {need}"
 
 
 def _name_fault(name: str) -> str:

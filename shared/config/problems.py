@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from shared.config.known import Path, env_name
+from shared.config.known import Path, env_name, env_path
 from shared.config.sources import Layer
 
 _EXPECTED: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -27,6 +27,7 @@ _EXPECTED: dict[str, Callable[[dict[str, Any]], str]] = {
     **dict.fromkeys(("tuple_type", "list_type"), lambda _: "must be a value or a JSON list"),
     "string_type": lambda _: "must be text",
 }
+_ENV_NAME = re.compile(r"\bCLAWDBOT_[A-Z0-9_]+\b")
 _SNAKE_NAME = re.compile(r"[a-z]+(?:_[a-z]+)+")
 
 
@@ -40,18 +41,29 @@ def sentences(
 
 def _sentence(fault: Any, model: type[BaseModel], block: Path, given: Layer) -> str:
     explain = _EXPECTED.get(fault["type"])
-    told = explain(fault.get("ctx", {})) if explain else fault["msg"]
+    told = _with_origins(explain(fault.get("ctx", {})) if explain else fault["msg"], given)
     names = tuple(part for part in fault["loc"] if isinstance(part, str))
     if not names:
         return f"{'.'.join(block)}: {_full_names(told, model, block)}"
-    return f"{_label((*block, *names), given)}: {told}"
+    return f"{label_of((*block, *names), given)}: {told}"
 
 
-def _label(path: Path, given: Layer) -> str:
+def label_of(path: Path, given: Layer) -> str:
+    """What the setting at `path` is called, and where it was written, if it was."""
     for length in range(len(path), 0, -1):
         if path[:length] in given:
             return given[path[:length]].label
     return env_name(path)
+
+
+def _with_origins(text: str, given: Layer) -> str:
+    """Where a sentence names another setting, say where that one was written."""
+
+    def label(name: re.Match[str]) -> str:
+        other = given.get(env_path(name.group()))
+        return other.label if other else name.group()
+
+    return _ENV_NAME.sub(label, text)
 
 
 def _full_names(text: str, model: type[BaseModel], block: Path) -> str:

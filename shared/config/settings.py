@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from shared.config.fields import setting
 from shared.config.groups import (
     AsyncProcessing,
+    ConfigCenter,
     Conversation,
     DeadLetters,
     Keys,
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     retry: Retry = Retry()
     dead_letters: DeadLetters = DeadLetters()
     log: Log = Log()
+    config_center: ConfigCenter = ConfigCenter()
     master_key: Secrets = setting(
         (), "Seals secrets in Redis; a JSON list while rotating; unset: the bot's app secret does."
     )

@@ -1,4 +1,7 @@
-"""Where values are written: the environment and the two env files. YAML: `yaml_file.py`."""
+"""Where values are written: the environment and the two env files.
+
+YAML: `yaml_file.py`; secret files: `secret_files.py`; all of them in their order: `written.py`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from dotenv import dotenv_values
 from shared.config.known import PREFIX, Path, env_path
 
 CONFIG_FILE = "CLAWDBOT_CONFIG"  #: says where the YAML file is; not itself a setting
+SECRETS_DIR = "CLAWDBOT_SECRETS_DIR"  #: likewise, of the folders with secret files
 ENV_FILES = (".env", ".run/env")  #: later ones win
 
 _OUR_LINE = re.compile(r"^[ \t]*(?:export[ \t]+)?((?:CLAWDBOT_|LOG_LEVEL|LOG_CONTENT)\w*)", re.M)
@@ -82,7 +86,7 @@ def put(layer: Layer, path: Path, given: Given, problems: list[str]) -> None:
 def _is_ours(name: str, value: str) -> bool:
     if name in _LOG_NAMES:
         return True
-    if not name.startswith(PREFIX) or name == CONFIG_FILE:
+    if not name.startswith(PREFIX) or name in (CONFIG_FILE, SECRETS_DIR):
         return False
     return not _is_service_link(name, value)
 

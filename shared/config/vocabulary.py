@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from shared.config.known import (
     ENVIRONMENT_ONLY,
-    INFORMATIVE,
-    PREFIX,
     Path,
     aliases,
     env_name,
@@ -58,13 +56,11 @@ class Vocabulary:
         return known
 
     def _is_to_be_left_alone(self, path: Path) -> bool:
-        """Informative names, and what is in a bot's block that was refused as a whole."""
-        if path[0] == "bots" and len(path) > 2 and path[:2] not in self._blocks:
-            return True
-        return path[:-1] in self._blocks and path[-1] in INFORMATIVE
+        """What is in a bot's block that was refused as a whole."""
+        return path[0] == "bots" and len(path) > 2 and path[:2] not in self._blocks
 
     def _faults(self, path: Path, given: Given) -> Iterator[str]:
-        in_environment = given.name.startswith((PREFIX, "LOG_"))
+        in_environment = given.name.startswith(("CLAWDBOT", "LOG_"))
         if path in ENVIRONMENT_ONLY and not in_environment:
             yield f"{given.label} is read from the environment alone: set {env_name(path)}"
         elif path in self._groups or (path[0] in ("bots", "models") and len(path) == 2):

@@ -20,7 +20,7 @@ Lookup = Callable[[str], str | None]
 
 
 class YamlFile:
-    """Reads one file into a layer; `lookup` answers `${ENV:NAME}`."""
+    """Makes a layer of one file; `lookup` answers `${ENV:NAME}`."""
 
     def __init__(self, file: FilePath, lookup: Lookup, problems: list[str]) -> None:
         self._file = file
@@ -28,30 +28,39 @@ class YamlFile:
         self._problems = problems
         self._layer: Layer = {}
 
-    def read(self) -> Layer:
-        """The file's values; what is wrong with it is added to the problems."""
-        root = self._compose()
+    def read(self, label: str) -> Layer:
+        """The file's values; what is wrong with it is added to the problems. label: who names it"""
+        try:
+            text = self._file.read_text(encoding="utf-8")
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            self._problems.append(f"{label}: {self._file} can't be read: {reason}")
+        except UnicodeDecodeError:
+            self._problems.append(f"{label}: {self._file} is not UTF-8 text")
+        else:
+            return self.parse(text)
+        return {}
+
+    def parse(self, text: str) -> Layer:
+        """Likewise, of what was read from it."""
+        root = self._compose(text)
         if isinstance(root, yaml.MappingNode):
             self._mapping(root, (), ())
         elif root is not None and root.tag != _NULL:
             self._problem(root, "the file must be a mapping, like `port: 18789`")
         return self._layer
 
-    def _compose(self) -> yaml.Node | None:
+    def _compose(self, text: str) -> yaml.Node | None:
         try:
-            text = self._file.read_text(encoding="utf-8")
             return yaml.compose(text, Loader=yaml.SafeLoader)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            self._problems.append(f"CLAWDBOT_CONFIG: {self._file} can't be read: {reason}")
-        except UnicodeDecodeError:
-            self._problems.append(f"{self._file} is not UTF-8 text")
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             where = f" line {mark.line + 1}" if mark else ""
             self._problems.append(f"{self._file}{where} is not YAML: {error.problem}")
         except yaml.YAMLError:
             self._problems.append(f"{self._file} is not YAML: it holds a character YAML forbids")
+        except RecursionError:
+            self._problems.append(f"{self._file} is nested too deeply")
         return None
 
     def _mapping(self, node: yaml.MappingNode, path: Path, written: Path) -> None:

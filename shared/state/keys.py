@@ -25,6 +25,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `clawdbot:keys:{model}:bearer:{pair}` | hash | expiry | the key given for it; as `{bot}:token` |
 | `clawdbot:keys:{model}:bearer:{pair}:lock` | string | 10 s | one worker exchanges the pair |
 | `clawdbot:keys:{model}:warned:{what}` | string | 1 day | an operator was warned of this key |
+| `clawdbot:config` | hash | none | the configuration centre: dotted path of a setting to its text |
 | `clawdbot:due` | zset | none | every unfinished lane, by the ms when somebody has to look |
 | `clawdbot:waiting` | zset | none | events without a word of an answer, by the ms of their notice |
 | `clawdbot:hints` | hash | none | per queue: last sequence number issued and claimed |
@@ -41,7 +42,8 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `clawdbot:probe` | string | 1 s | `/ready` proved that Redis takes writes |
 
 W accept: ingress. W events, lanes, counts, due, hints, suspects: scripts, called by ingress and
-workers. W tokens: workers. W keys: `clawdbot keys`, workers. W workers: workers.
+workers. W config: `clawdbot config`. W tokens: workers. W keys: `clawdbot keys`, workers.
+W workers: workers.
 R: all of them, the CLI and `/metrics`.
 """
 
@@ -52,6 +54,7 @@ from dataclasses import dataclass
 
 from shared.messages import digest
 
+CONFIG = "clawdbot:config"
 DUE = "clawdbot:due"
 WAITING = "clawdbot:waiting"
 HINTS = "clawdbot:hints"

@@ -31,7 +31,9 @@ async def _fill(
     settings = load_settings(environment, cwd=directory)
     bot = build_bots(settings)["feishu", "default"]
     client = connect(settings)
-    inbox = Inbox(client, hint_templates(), Limits(qps=0, queue_capacity=len(conversations) * 2))
+    inbox = Inbox(
+        client, hint_templates(), Limits(qps=lambda: 0, queue_capacity=len(conversations) * 2)
+    )
     try:
         for start in range(0, len(conversations), AT_ONCE):
             batch = conversations[start : start + AT_ONCE]

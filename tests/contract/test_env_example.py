@@ -35,7 +35,7 @@ def uncommented(tmp_path) -> Path:
 def test_example_names_every_setting_with_its_default(uncommented):
     written = dotenv_values(uncommented, interpolate=False)
 
-    assert written.pop("CLAWDBOT_CONFIG") == ""
+    assert (written.pop("CLAWDBOT_CONFIG"), written.pop("CLAWDBOT_SECRETS_DIR")) == ("", "")
     assert written == {known.env: known.default for known in known_settings()}
 
 

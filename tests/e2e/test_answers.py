@@ -190,7 +190,7 @@ class Monitor:
     )
     _IDLE_KEYS = (
         *("clawdbot:workers ", "clawdbot:sweeper ", "clawdbot:waiting ", "clawdbot:keys:"),
-        *("clawdbot:probe ", ":dead "),
+        *("clawdbot:probe ", "clawdbot:config ", ":dead "),
     )
 
     def __init__(self, stack: Stack) -> None:

@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ingress.__main__ import make_runner
 from shared.config import Settings, load_settings
+from shared.config.follow import Follower
 from tests.simulator import credentials as names
 from tests.simulator.app import build_app
 from tests.simulator.client import SignedClient
@@ -147,9 +148,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Gateway]:
-    """The ingress of `settings` on a free port, in this loop."""
-    runner = make_runner(settings)
+async def running(settings: Settings, follower: Follower | None = None) -> AsyncIterator[Gateway]:
+    """The ingress of `settings` on a free port, in this loop. follower: holds them, if given."""
+    runner = make_runner(settings, follower)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

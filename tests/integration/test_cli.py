@@ -25,6 +25,7 @@ class Operator:
     """Somebody at a terminal that is none, as in a script."""
 
     def __init__(self, environ: dict[str, str]) -> None:
+        self.environ = environ
         self._runner = CliRunner(env=environ)
 
     def run(self, *arguments: str) -> Result:

@@ -24,7 +24,7 @@ from shared.messages import Event
 from tests.integration.gateway import build, running, settings_for
 from tests.redis_server import RedisServer
 
-NO_LIMITS = Limits(qps=0, queue_capacity=100_000)
+NO_LIMITS = Limits(qps=lambda: 0, queue_capacity=100_000)
 TEMPLATES = hint_templates()
 HANDSHAKE = ("HELLO", "CLIENT")  #: of the test's own second connection
 SOON_S = 3.0  #: `DEADLINE_S` is 0.8; the rest is for a noisy machine
@@ -324,7 +324,7 @@ async def test_an_event_that_a_replica_has_is_acknowledged(
         look.config_set("repl-diskless-sync-delay", 0)
     with RedisServer(folder, "--replicaof", "127.0.0.1", str(own_server.port)) as replica:
         await replicating(replica)
-        desk = Desk(own_server, Limits(qps=0, queue_capacity=100, wait_replicas=1))
+        desk = Desk(own_server, Limits(qps=lambda: 0, queue_capacity=100, wait_replicas=1))
         assert await desk.accept(1, 2) == ["accepted", "accepted"]
         with replica.client() as look:
             assert look.llen(desk.bot.keys.inbox("c1")) == 1

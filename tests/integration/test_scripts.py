@@ -51,7 +51,7 @@ async def test_an_ingress_accepts(
     client = ingress_redis.connect(settings)
     monkeypatch.setattr(client, "evalsha", forgetting(client.evalsha, bench.client))
     bot = build_bots(settings)["feishu", "default"]
-    accepting = Inbox(client, hint_templates(), Limits(qps=0, queue_capacity=100))
+    accepting = Inbox(client, hint_templates(), Limits(qps=lambda: 0, queue_capacity=100))
     first = event(conversation="oc_flushed")
 
     assert await accepting.accept(bot, first) == "accepted"

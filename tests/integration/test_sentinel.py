@@ -201,7 +201,7 @@ class Ends:
     def __init__(self, settings: Settings, *, wait_replicas: int = 0) -> None:
         self._bot = build_bots(settings)["feishu", "default"]
         self._client = ingress_redis.connect(settings)
-        limits = Limits(qps=0, queue_capacity=100, wait_replicas=wait_replicas)
+        limits = Limits(qps=lambda: 0, queue_capacity=100, wait_replicas=wait_replicas)
         self._inbox = Inbox(self._client, hint_templates(), limits)
         self._lanes = Lanes(
             connect(settings, max_connections=2), owner="w@host/1", templates=hint_templates()

@@ -15,6 +15,7 @@ import redis
 
 from ingress.bots import build_bots
 from shared.config import Settings
+from shared.config.live import Live
 from shared.http_values import RawRequest
 from shared.messages import Event
 from shared.state import keys
@@ -42,7 +43,7 @@ class Stack:
         self.settings = settings
         self.client = client
         self.world = world
-        self.runtime = Runtime(settings, OWNER, 2)
+        self.runtime = Runtime(Live(settings), OWNER, 2)
         self._bots = build_bots(settings)
         self._accept = client.register_script(script("accept"))
 
@@ -716,7 +717,7 @@ def test_renewing_a_claim_that_is_gone_brings_nothing_back(stack: Stack) -> None
 def test_young_task_of_a_worker_that_stays_may_go_on(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, has_soft_limit: bool, age_s: float
 ) -> None:
-    runtime = Runtime(stack.settings, OWNER, 2, has_soft_limit=has_soft_limit)
+    runtime = Runtime(Live(stack.settings), OWNER, 2, has_soft_limit=has_soft_limit)
     for stage in (runtime.process, runtime.push):
         assert stage.may_go_on(age_s - 0.1)
         assert not stage.may_go_on(age_s)

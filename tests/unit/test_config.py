@@ -67,6 +67,11 @@ def test_the_guides_yaml_loads_as_it_stands(tmp_path):
     assert settings.service.auth.endpoint == "https://api.example.com/v1"
     assert revealed(settings.feishu.verification_token) == ["vt"]
     assert revealed(settings.feishu.app_secret) == ["from-default"]
+    assert revealed(settings.feishu.encrypt_key) == ["ek"]
+    assert settings.feishu.event_types == ("im.message.received_v1",)
+    assert settings.async_processing.thread_pool_size == 16
+    (warning,) = settings.warnings()
+    assert "subscribe to that one in the developer console" in warning
 
 
 def test_stronger_places_win(tmp_path):

@@ -87,11 +87,12 @@ def test_a_block_may_stand_in_the_environment(tmp_path: Path) -> None:
     [
         (
             {"CLAWDBOT_MODEL__CHAIN": "defualt", "CLAWDBOT_ENDPOINT": "https://a.example/v1"},
-            "CLAWDBOT_MODEL__CHAIN: there is no model defualt; the nearest is default",
+            "CLAWDBOT_MODEL__CHAIN (environment): there is no model defualt; "
+            "the nearest is default",
         ),
         (
             {"CLAWDBOT_MODEL__CHAIN": "default"},
-            "CLAWDBOT_MODEL__CHAIN names the default model: set CLAWDBOT_ENDPOINT",
+            "CLAWDBOT_MODEL__CHAIN (environment) names the default model: set CLAWDBOT_ENDPOINT",
         ),
         (
             {"CLAWDBOT_MODELS__BACKUP__NAME": "small"},
@@ -99,7 +100,8 @@ def test_a_block_may_stand_in_the_environment(tmp_path: Path) -> None:
         ),
         (
             {"CLAWDBOT_MODELS__DEFAULT__ENDPOINT": "https://a.example/v1"},
-            "models.default: default is the model of CLAWDBOT_ENDPOINT; choose another name",
+            "models.default (environment): default is the model of CLAWDBOT_ENDPOINT; "
+            "choose another name",
         ),
         (
             {
@@ -121,7 +123,8 @@ def test_a_block_may_stand_in_the_environment(tmp_path: Path) -> None:
                 "CLAWDBOT_AK_ID": "AK",
                 "CLAWDBOT_AK_SECRET": "sk",
             },
-            "CLAWDBOT_MODEL__RESOURCE_IDS is not set, but needed with auth=volcengine",
+            "CLAWDBOT_MODEL__RESOURCE_IDS is not set, but needed with "
+            "CLAWDBOT_MODEL__AUTH (environment): volcengine",
         ),
     ],
     ids=["misspelt", "no default", "no address", "reserved", "unknown", "no value", "volcengine"],
@@ -135,4 +138,5 @@ def test_what_is_wrong_is_told_by_its_setting(
 def test_a_name_that_can_not_stand_in_a_redis_key_is_refused(tmp_path: Path) -> None:
     (problem,) = problems_of(tmp_path, "models:\n  My Model: {endpoint: https://a.example/v1}\n")
 
-    assert problem.startswith("models.My Model: a model's name has 1 to 32 of")
+    assert problem.startswith("models.My Model (")
+    assert "c.yaml line 2): a model's name has 1 to 32 of" in problem

@@ -98,7 +98,10 @@ def test_a_wrong_value_is_told_by_name_and_expectation_without_the_value(
     ("environ", "told"),
     [
         ({"CLAWDBOT_ANSWER_TIMEOUT_S": "4"}, "CLAWDBOT_ANSWER_TIMEOUT_S (environment)"),
-        ({"CLAWDBOT_TASK_TIMEOUT_S": "90"}, "CLAWDBOT_ANSWER_TIMEOUT_S: must be at least"),
+        (
+            {"CLAWDBOT_TASK_TIMEOUT_S": "90"},
+            "CLAWDBOT_ANSWER_TIMEOUT_S: must be at least CLAWDBOT_TASK_TIMEOUT_S (environment)",
+        ),
         ({"CLAWDBOT_RETRY__CAP_S": "0.1"}, "must be at least CLAWDBOT_RETRY__BASE_S"),
     ],
 )
@@ -153,7 +156,7 @@ def test_an_empty_yaml_file_sets_nothing(tmp_path):
 def test_a_missing_yaml_file(tmp_path):
     (problem,) = problems_of(tmp_path, {"CLAWDBOT_CONFIG": "none.yaml"})
 
-    assert "CLAWDBOT_CONFIG: " in problem
+    assert problem.startswith("CLAWDBOT_CONFIG (environment): ")
     assert "none.yaml can't be read: No such file" in problem
 
 
@@ -206,9 +209,9 @@ def test_a_bot_without_anything_has_all_its_problems_told(tmp_path):
 @pytest.mark.parametrize(
     ("yaml", "told"),
     [
-        ("bots: {Sales: {platform: feishu}}", "bots.Sales: a bot's name stands in its webhook's"),
-        ("bots: {default: {platform: feishu}}", "bots.default: default is the name of"),
-        ("bots: {a: {app_id: x}}", "bots.a: its platform is not set; set bots.a.platform"),
+        ("bots: {Sales: {platform: feishu}}", "line 1): a bot's name stands in its webhook's"),
+        ("bots: {default: {platform: feishu}}", "line 1): default is the name of"),
+        ("bots: {a: {app_id: x}}", "line 1): its platform is not set; set bots.a.platform"),
         ("bots: {a: {platform: feisu}}", "must be one of dingtalk, feishu; the nearest is feishu"),
         ("bots: {a: {platform: [feishu]}}", "must be one of dingtalk, feishu"),
         ("bots: {a: 5}", "bots.a ("),
@@ -237,7 +240,8 @@ def test_two_bots_of_one_app(tmp_path):
 
     (problem,) = problems_of(tmp_path, {**FEISHU, **bot, "CLAWDBOT_BOTS__S__PLATFORM": "feishu"})
 
-    assert problem.startswith("feishu and bots.s are the same feishu app cli_1")
+    assert problem.startswith("feishu and bots.s are the same feishu app cli_1 (")
+    assert "CLAWDBOT_FEISHU__APP_ID (environment), CLAWDBOT_BOTS__S__APP_ID (env" in problem
 
 
 @pytest.mark.parametrize(
@@ -270,4 +274,5 @@ def test_an_exchange_without_an_access_key_id(tmp_path, more):
 
     (problem,) = problems_of(tmp_path, {**environ, **more})
 
-    assert problem == "CLAWDBOT_AK_ID is not set, but needed with auth=baidu"
+    label = "CLAWDBOT_MODEL__AUTH (environment)"
+    assert problem == f"CLAWDBOT_AK_ID is not set, but needed with {label}: baidu"

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from shared.config import load_settings
+from shared.config.live import Live
 from shared.messages import Event
 from workers.claim import Claim
 from workers.quotas import Quotas, Refusal
@@ -41,7 +42,7 @@ def a_claim() -> Claim:
 def refusal(asked: Asked, **quotas: str) -> Refusal | None:
     environ = {f"CLAWDBOT_{name}": value for name, value in quotas.items()}
     settings = load_settings(environ, cwd=Path(__file__).parent)
-    return Quotas(settings, cast(Lanes, asked)).refusal(a_claim(), EVENT, MESSAGES)
+    return Quotas(Live(settings), cast(Lanes, asked)).refusal(a_claim(), EVENT, MESSAGES)
 
 
 def test_without_quotas_nothing_is_asked() -> None:

@@ -19,16 +19,17 @@ from shared.http_values import RawRequest
 from shared.messages import Challenge, Event, Ignored
 from shared.platforms.feishu.cipher import FeishuCipher
 from shared.platforms.feishu.message import read_message
-from shared.platforms.feishu.settings import FeishuSettings
+from shared.platforms.feishu.settings import (
+    GUIDE_MESSAGE_TYPE,
+    MESSAGE_TYPE,
+    FeishuSettings,
+)
 from shared.platforms.settings import reveal
 from shared.platforms.signing import is_fresh, match_index, read_timestamp_ms
 from shared.platforms.text import id_in, object_in, parse_object, read_object, string_in
 
 #: Nobody documents whether the last repeat, 7 h 5 min 15 s after the first call, is signed anew.
 WINDOW_S = 8 * 3600
-MESSAGE_TYPE = "im.message.receive_v1"
-#: How the deployment guide spells it. The platform doesn't, but a test tool may.
-GUIDE_MESSAGE_TYPE = "im.message.received_v1"
 
 _log = logging.getLogger(__name__)
 

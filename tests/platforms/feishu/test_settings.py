@@ -69,3 +69,20 @@ def test_a_plain_string_is_one_secret_commas_included() -> None:
 )
 def test_https_or_this_machine_itself_may_be_the_api(base: str) -> None:
     assert _settings(api_base=f"{base}/").api_base == base
+
+
+@pytest.mark.parametrize(
+    ("types", "told"),
+    [
+        ("", []),
+        ("im.message.receive_v1", []),
+        (["im.message.received_v1"], ["the platform calls it im.message.receive_v1"]),
+        ("im.chat.disbanded_v1", ["im.chat.disbanded_v1, which is acknowledged", "no message com"]),
+        ("im.message.receive_v1, im.chat.updated_v1", ["names im.chat.updated_v1, which is ack"]),
+    ],
+)
+def test_event_types_that_are_not_answered_are_warned_of(types: Any, told: list[str]) -> None:
+    warnings = _settings(event_types=types).warnings()
+    assert len(warnings) == len(told)
+    for warning, words in zip(warnings, told, strict=True):
+        assert words in warning

@@ -1,0 +1,56 @@
+"""The ingress follows the configuration centre: a look each second, off the way of any request."""
+
+from __future__ import annotations
+
+import asyncio
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from ingress.patience import within
+from ingress.redis_client import connect
+from shared.config.follow import INTERVAL_S, Follower
+from shared.state import keys
+
+FIRST_LOOK_S = 2.0  #: a start waits no longer for Redis
+
+
+class ConfigCenter:
+    """Looks into the file and into Redis and lets the follower judge."""
+
+    def __init__(self, follower: Follower, client: redis.asyncio.Redis) -> None:
+        self._follower = follower
+        self._client = client
+
+    async def run(self) -> None:
+        """Look every second until cancelled."""
+        task = asyncio.current_task()
+        while True:
+            await self.look(INTERVAL_S)
+            self._follower.tell()
+            if task is None or task.cancelling():
+                return  # redis-py swallows a cancellation while it connects; a stop must not hang
+            await asyncio.sleep(INTERVAL_S)
+
+    async def look(self, patience_s: float) -> None:
+        """One look, at Redis for `patience_s` at most."""
+        if self._follower.reads_file:
+            await asyncio.to_thread(self._follower.look_at_file)  # its disk may hang
+        if not self._follower.reads_redis:
+            return
+        try:
+            values = await within(patience_s, self._client.hgetall(keys.CONFIG))
+        except (RedisError, OSError, TimeoutError, ValueError) as error:
+            self._follower.miss("redis", error)
+        else:
+            self._follower.take_hash(values)
+
+
+async def first_look(follower: Follower) -> None:
+    """What the centre says before anything is built; a start doesn't fail for it."""
+    client = connect(follower.live.settings)
+    try:
+        await ConfigCenter(follower, client).look(FIRST_LOOK_S)
+    finally:
+        await client.aclose()
+    follower.begin()

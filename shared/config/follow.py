@@ -1,0 +1,156 @@
+"""Following the configuration centre in a running process: what is news, and what the log says.
+
+The file is read here; what Redis says is handed in by each side's own client.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from shared.config.center import SOURCES, Center, Source, Taken, redis_layer
+from shared.config.live import Live
+from shared.config.load import Loaded, exit_for
+from shared.config.sources import Layer
+from shared.config.written import read_written
+from shared.config.yaml_file import YamlFile
+from shared.errors import ConfigError
+
+INTERVAL_S = 1.0  #: between two looks: a change is in force within two seconds
+
+logger = logging.getLogger(__name__)
+
+
+class Follower:
+    """One process's view of the centre. For one thread at a time.
+
+    file: the one to watch, if any. variables: they answer the file's `${ENV:NAME}`.
+    """
+
+    def __init__(
+        self, center: Center, *, file: FilePath | None, variables: Mapping[str, str]
+    ) -> None:
+        self._center = center
+        self._file = file
+        self._variables = variables
+        self._seen: dict[Source, Any] = {}
+        self.away: set[Source] = set()  #: places that could not be read
+        self.refused: dict[Source, tuple[str, ...]] = {}  #: what is wrong with those that could
+        self._waiting: frozenset[str] = frozenset()
+        self._untold: list[tuple[int, str, dict[str, Any]]] = []
+
+    @property
+    def live(self) -> Live:
+        return self._center.live
+
+    @property
+    def loaded(self) -> Loaded:
+        """With which a process would start now."""
+        return self._center.loaded
+
+    @property
+    def reads_file(self) -> bool:
+        return self._file is not None
+
+    @property
+    def reads_redis(self) -> bool:
+        return self.live.settings.config_center.redis
+
+    def begin(self) -> None:
+        """The process is built now: from here on only what is live changes."""
+        self._center.begin()
+
+    def look_at_file(self) -> None:
+        """Read the file, if there is one.
+
+        Whole each time, so that no way of changing it escapes: written, replaced, or its folder's
+        link swapped, as Kubernetes does.
+        """
+        if self._file is None:
+            return
+        try:
+            text = self._file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            self.miss("file", error)
+            return
+        if self._is_news("file", text):
+            problems: list[str] = []
+            layer = YamlFile(self._file, self._variables.get, problems).parse(text)
+            self._take("file", layer, problems)
+
+    def take_hash(self, values: Mapping[str, str]) -> None:
+        """What the hash in Redis holds now."""
+        if self._is_news("redis", dict(values)):
+            problems: list[str] = []
+            layer = redis_layer(values, problems)
+            self._take("redis", layer, problems)
+
+    def miss(self, source: Source, error: Exception) -> None:
+        """A place could not be read: what it said last holds. Told once until it is back."""
+        if source not in self.away:
+            self.away.add(source)
+            facts = {"source": source, "error": type(error).__name__}
+            self._untold.append((logging.WARNING, "config.unread", facts))
+
+    def tell(self) -> None:
+        """Log what has happened since the last time."""
+        untold, self._untold = self._untold, []
+        for level, event, facts in untold:
+            logger.log(level, event, extra={"metadata": facts})
+
+    def forget(self) -> None:
+        """Leave what has happened to another process to tell."""
+        self._untold.clear()
+
+    def _is_news(self, source: Source, said: Any) -> bool:
+        self.away.discard(source)
+        if self._seen.get(source, {}) == said:
+            return False
+        self._seen[source] = said
+        return True
+
+    def _take(self, source: Source, layer: Layer, problems: list[str]) -> None:
+        taken = self._center.take(source, layer, problems)
+        self.refused[source] = taken.problems
+        for other in SOURCES if not taken.problems else ():
+            if other != source and self.refused.get(other):
+                self._seen.pop(other)  # what it says may be usable now
+        if "log.level" in taken.changed:
+            logging.getLogger().setLevel(self.live.settings.log.level)
+        self._note(taken)
+
+    def _note(self, taken: Taken) -> None:
+        facts: dict[str, Any] = {"source": taken.source}
+        if taken.problems:
+            told = {**facts, "problems": list(taken.problems)}
+            self._untold.append((logging.ERROR, "config.refused", told))
+            return
+        if taken.changed:
+            told = {**facts, "settings": list(taken.changed)}
+            self._untold.append((logging.INFO, "config.changed", told))
+        if news := frozenset(taken.waiting) - self._waiting:
+            told = {**facts, "settings": sorted(news)}
+            self._untold.append((logging.WARNING, "config.restart_needed", told))
+        self._waiting = frozenset(taken.waiting)
+
+
+def follower_or_exit() -> Follower:
+    """`make_follower()`; on problems, one a line on stderr and exit code 2."""
+    try:
+        return make_follower()
+    except ConfigError as error:
+        exit_for(error)
+
+
+def make_follower() -> Follower:
+    """For the settings of this process. Raises: ConfigError."""
+    written = read_written()
+    center = Center(written)
+    file = center.live.settings.config_center.file
+    return Follower(
+        center,
+        file=written.here / file if file else None,
+        variables=written.variables,
+    )

@@ -1,0 +1,335 @@
+"""The configuration centre: what changes live, what waits, and what is refused. Files are real."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.config import Settings
+from shared.config.center import Center, Taken, redis_layer
+from shared.config.follow import Follower
+from shared.config.known import known_settings
+from shared.config.live import LIVE, LIVE_OF_BOTS, Live, is_live
+from shared.config.sources import Layer
+from shared.config.written import read_written
+from shared.platforms.settings import BotSettings
+
+ENVIRON = {
+    "CLAWDBOT_ENDPOINT": "https://first.example/v1",
+    "CLAWDBOT_AK_SECRET": "sk-hush",
+    "CLAWDBOT_MODELS__BACKUP__ENDPOINT": "https://second.example/v1",
+    "CLAWDBOT_FEISHU__APP_ID": "cli_1",
+    "CLAWDBOT_FEISHU__APP_SECRET": "s",
+    "CLAWDBOT_FEISHU__ENCRYPT_KEY": "e",
+}
+
+
+@pytest.fixture
+def center(tmp_path: Path) -> Center:
+    """Of a running process."""
+    made = Center(read_written(ENVIRON, cwd=tmp_path))
+    made.begin()
+    return made
+
+
+def given(values: dict[str, str]) -> Layer:
+    problems: list[str] = []
+    layer = redis_layer(values, problems)
+    assert problems == []
+    return layer
+
+
+def take(center: Center, **values: str) -> Taken:
+    """As from Redis; `__` for a dot."""
+    return center.take("redis", given({k.replace("__", "."): v for k, v in values.items()}))
+
+
+def test_every_entry_of_the_table_is_a_setting() -> None:
+    paths = [known.path for known in known_settings()]
+
+    assert [each for each in LIVE if not any(p[: len(each)] == each for p in paths)] == []
+    assert set(LIVE_OF_BOTS) <= BotSettings.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("model.system_prompt", "Be brief.", lambda s: s.model.system_prompt),
+        ("model.chain", "backup,default", lambda s: ",".join(s.model.chain)),
+        ("quotas.exempt", "ou_1", lambda s: ",".join(s.quotas.exempt)),
+        ("quotas.group.tokens_per_day", "7", lambda s: str(s.quotas.group.tokens_per_day)),
+        ("security.qps", "9", lambda s: str(s.security.qps)),
+        ("log.level", "DEBUG", lambda s: s.log.level),
+        ("feishu.system_prompt", "Be kind.", lambda s: s.feishu.system_prompt),
+        ("feishu.modelChain", "backup", lambda s: ",".join(s.feishu.model_chain)),
+    ],
+)
+def test_what_is_live_is_in_force_at_once_and_gone_with_its_value(
+    center: Center, name: str, value: str, read: Any
+) -> None:
+    before = center.live.settings
+
+    taken = center.take("redis", given({name: value}))
+    assert read(center.live.settings) == value
+    assert (len(taken.changed), taken.waiting, taken.problems) == (1, (), ())
+
+    center.take("redis", {})
+    assert center.live.settings == before
+
+
+def test_what_is_not_live_waits_for_a_restart_and_is_in_force_after_it(tmp_path: Path) -> None:
+    running = Center(read_written(ENVIRON, cwd=tmp_path))
+    running.begin()
+    values = given({"port": "1", "feishu.notice_after_s": "3", "security.qps": "9"})
+
+    taken = running.take("redis", values)
+    started = Center(read_written(ENVIRON, cwd=tmp_path))
+    started.take("redis", values)
+
+    assert taken.waiting == ("feishu.notice_after_s", "port")
+    assert taken.changed == ("security.qps",)
+    assert running.live.settings.port == 18789
+    assert started.live.settings.port == 1
+    assert started.live.settings.feishu.notice_after_s == 3
+
+
+def test_a_value_that_changes_nothing_waits_for_nothing(center: Center) -> None:
+    assert take(center, port="18789") == Taken("redis")
+
+
+def test_what_can_not_be_used_leaves_everything_as_it_was(center: Center) -> None:
+    take(center, security__qps="9")
+    held = center.live.settings
+
+    taken = take(center, security__qps="10", model__chain="nobody", log__level="LOUD")
+
+    assert center.live.settings is held
+    assert [problem.split(":")[0] for problem in taken.problems] == ["log.level (Redis)"]
+    taken = take(center, model__chain="nobody")
+    assert taken.problems[0].startswith("model.chain (Redis): there is no model nobody")
+
+
+def test_one_place_that_can_not_be_used_does_not_hold_up_the_other(center: Center) -> None:
+    assert center.take("file", {}, ["c.yaml is not YAML"]).problems
+    assert take(center, security__qps="9").changed == ("security.qps",)
+
+
+def test_redis_is_stronger_than_the_file_and_both_than_all_else(tmp_path: Path) -> None:
+    environ = {**ENVIRON, "CLAWDBOT_SECURITY__QPS": "1", "LOG_LEVEL": "ERROR"}
+    center = Center(read_written(environ, cwd=tmp_path))
+
+    take(center, security__qps="3")
+    center.take("file", given({"security.qps": "2", "log.level": "DEBUG"}))
+
+    assert center.live.settings.security.qps == 3
+    assert center.live.settings.log.level == "DEBUG"
+
+
+def test_an_empty_text_empties_a_setting(tmp_path: Path) -> None:
+    prompt = {"CLAWDBOT_FEISHU__SYSTEM_PROMPT": "old", "CLAWDBOT_MODEL__CHAIN": "backup"}
+    center = Center(read_written({**ENVIRON, **prompt}, cwd=tmp_path))
+
+    take(center, feishu__system_prompt="", model__chain="")
+
+    assert center.live.settings.feishu.system_prompt == ""
+    assert center.live.settings.model.chain == ()
+
+
+def test_a_chain_with_a_model_that_is_not_running_yet_waits_with_it(center: Center) -> None:
+    taken = take(
+        center,
+        models__new__endpoint="https://third.example/v1",
+        model__chain="new,default",
+        feishu__model_chain="new",
+        security__qps="9",
+    )
+
+    assert {"model.chain", "feishu.model_chain", "models.new.endpoint"} <= set(taken.waiting)
+    assert center.live.settings.model.chain == ()
+    assert center.live.settings.security.qps == 9
+
+
+def test_a_bot_that_is_not_running_yet_waits(center: Center) -> None:
+    bot = {"platform": "feishu", "app_id": "cli_2", "system_prompt": "x"}
+    secrets = {"app_secret": "s", "encrypt_key": "e"}
+    layer = given({f"bots.new.{name}": value for name, value in bot.items()})
+    other = given({"bots.new.app_id": "cli_2"})
+    for name, value in secrets.items():
+        path = ("bots", "new", name)
+        layer[path] = dataclasses.replace(next(iter(other.values())), value=value)
+
+    taken = center.take("file", layer)
+
+    assert "bots.new.system_prompt" in taken.waiting
+    assert taken.changed == ()
+    assert center.live.settings.bots == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("service.auth.ak_secret", "is a secret"),
+        ("master_key", "is a secret"),
+        ("feishu.app_secret", "is a secret"),
+        ("feishu.verify_token", "is a secret"),
+        ("bots.sales.encryptKey", "is a secret"),
+        ("models.backup.ak_secret", "is a secret"),
+        ("redis.url", "is needed before Redis is read"),
+        ("config_center.redis", "is needed before Redis is read"),
+    ],
+)
+def test_secrets_and_the_way_to_redis_do_not_belong_there(name: str, told: str) -> None:
+    problems: list[str] = []
+
+    redis_layer({name: "hush"}, problems)
+
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{name} (Redis) {told}")
+    assert "hush" not in problems[0]
+
+
+def test_what_is_derived_is_made_anew_when_the_settings_change_and_only_then() -> None:
+    made: list[Settings] = []
+    live = Live(Settings())
+    derived = live.derive(lambda settings: made.append(settings) or len(made))
+
+    assert [derived.value, derived.value] == [1, 1]
+    live.settings = Settings(port=1)
+    assert [derived.value, derived.value] == [2, 2]
+
+
+def test_all_of_security_is_live_and_nothing_of_redis() -> None:
+    assert is_live(("security", "allow_cidrs", "feishu"))
+    assert not is_live(("redis", "url"))
+    assert not is_live(("bots", "sales", "app_id"))
+
+
+class Told:
+    """A follower of a file, and what it tells."""
+
+    def __init__(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        written = read_written(ENVIRON, cwd=folder)
+        self.file = folder / "center.yaml"
+        self.follower = Follower(
+            Center(written), file=self.file, variables={"PROMPT": "of a variable"}
+        )
+        self._caplog = caplog
+
+    def look(self) -> list[tuple[str, Any]]:
+        """The events of one look, each with its facts."""
+        self._caplog.clear()
+        self.follower.look_at_file()
+        self.follower.tell()
+        return [(r.getMessage(), r.__dict__["metadata"]) for r in self._caplog.records]
+
+    @property
+    def prompt(self) -> str:
+        return self.follower.live.settings.model.system_prompt
+
+
+@pytest.fixture
+def told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Told:
+    caplog.set_level(logging.INFO)
+    return Told(tmp_path, caplog)
+
+
+def test_a_file_that_is_away_is_told_once_and_holds_up_nothing(told: Told) -> None:
+    facts = {"source": "file", "error": "FileNotFoundError"}
+    assert [told.look(), told.look()] == [[("config.unread", facts)], []]
+
+    told.file.write_text("model: {systemPrompt: 'a ${ENV:PROMPT}'}\n")
+    told.follower.begin()
+    names = ["model.system_prompt"]
+    assert told.look() == [("config.changed", {"source": "file", "settings": names})]
+    assert told.prompt == "a of a variable"
+
+    told.file.unlink()
+    assert [event for event, _ in told.look()] == ["config.unread"]
+    assert told.prompt == "a of a variable"
+
+
+def test_a_file_that_is_replaced_or_whose_folder_is_swapped_is_seen(
+    told: Told, tmp_path: Path
+) -> None:
+    for version, prompt in (("..v1", "one"), ("..v2", "two")):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "center.yaml").write_text(f"model: {{system_prompt: {prompt}}}\n")
+    (tmp_path / "..data").symlink_to("..v1")
+    told.file.symlink_to("..data/center.yaml")
+    told.look()
+    assert told.prompt == "one"
+
+    (tmp_path / "..tmp").symlink_to("..v2")
+    (tmp_path / "..tmp").rename(tmp_path / "..data")  # as Kubernetes does
+    told.look()
+    assert told.prompt == "two"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("model: [\n", "center.yaml line 2 is not YAML"),
+        ("model: {system_promt: x}\n", "line 1) is not a setting; the nearest known name is model"),
+        ("security: {qps: none}\n", "line 1): must be a whole number"),
+        ("[" * 20_000, "is nested too deeply"),
+        ("model: {system_prompt: '${ENV:NOWHERE}'}", "needs the environment variable NOWHERE"),
+    ],
+    ids=["yaml", "name", "value", "deep", "variable"],
+)
+def test_a_file_that_can_not_be_used_is_refused_once_and_the_old_values_hold(
+    told: Told, text: str, problem: str
+) -> None:
+    told.file.write_text("model: {system_prompt: good}\n")
+    told.look()
+    told.follower.begin()
+
+    told.file.write_text(text)
+    ((event, facts),) = told.look()
+
+    assert event == "config.refused"
+    assert problem in " ".join(facts["problems"])
+    assert told.look() == []
+    assert told.prompt == "good"
+
+
+def test_a_setting_that_needs_a_restart_is_told_once_by_its_name(told: Told) -> None:
+    told.file.write_text("port: 1\n")
+    told.look()
+    told.follower.begin()
+
+    told.file.write_text("port: 2\n")
+    facts = {"source": "file", "settings": ["port"]}
+    assert [told.look(), told.look()] == [[("config.restart_needed", facts)], []]
+    told.file.write_text("port: 3\nhost: h\n")
+    assert told.look() == [("config.restart_needed", {**facts, "settings": ["host"]})]
+
+
+def test_what_was_refused_is_looked_at_again_when_the_other_place_changes(told: Told) -> None:
+    values = {"model.chain": "third,default"}
+    told.follower.take_hash(values)
+    assert told.follower.refused["redis"]
+
+    told.file.write_text("models: {third: {endpoint: 'https://third.example/v1'}}\n")
+    told.look()
+    told.follower.take_hash(values)
+
+    assert told.follower.live.settings.model.chain == ("third", "default")
+
+
+def test_the_log_level_follows(told: Told) -> None:
+    told.file.write_text("log: {level: error}\n")
+    told.look()
+    assert logging.getLogger().level == logging.ERROR
+
+
+def test_a_new_value_of_a_secret_is_never_told(told: Told) -> None:
+    told.follower.begin()
+    told.file.write_text("service: {auth: {akSecret: hush-new}}\n")
+
+    assert told.look() == [
+        ("config.restart_needed", {"source": "file", "settings": ["service.auth.ak_secret"]})
+    ]

@@ -1,0 +1,84 @@
+"""A worker process follows the configuration centre: a look each second, in a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import redis
+from redis.exceptions import RedisError
+
+from shared.config import Settings
+from shared.config.follow import INTERVAL_S, Follower
+from shared.config.live import Live
+from shared.state import keys
+from workers.redis_client import connect
+
+
+class ConfigCenter:
+    """The centre as the worker's main process and each process it forks see it."""
+
+    def __init__(self, follower: Follower) -> None:
+        """Looks once, so that a worker starts with what the centre says; that may be nothing."""
+        self._follower = follower
+        self._main_pid = os.getpid()
+        self._followed_in = 0
+        self._starting = threading.Lock()
+        client = _client(self.live.settings)
+        look(follower, client)
+        client.connection_pool.disconnect()  # nothing of it is left to a fork
+        follower.begin()
+
+    @property
+    def live(self) -> Live:
+        return self._follower.live
+
+    def follow(self) -> None:
+        """Follow it in this very process from now on; asked again, go on.
+
+        A process that was forked long after the last look of its parent's looks at once.
+        """
+        with self._starting:
+            if self._followed_in == os.getpid():
+                return
+            self._followed_in = os.getpid()
+            client = _client(self.live.settings)
+            self._look(client)
+            threading.Thread(
+                target=self._run, args=(client,), name="config center", daemon=True
+            ).start()
+
+    def tell(self) -> None:
+        """Log what has happened; of many processes of one worker the main one does."""
+        if os.getpid() == self._main_pid:
+            self._follower.tell()
+        else:
+            self._follower.forget()
+
+    def _run(self, client: redis.Redis) -> None:
+        while True:
+            time.sleep(INTERVAL_S)
+            self._look(client)
+
+    def _look(self, client: redis.Redis) -> None:
+        look(self._follower, client)
+        self.tell()
+
+
+def look(follower: Follower, client: redis.Redis) -> None:
+    """Look into the file and into Redis and let `follower` judge."""
+    follower.look_at_file()
+    if not follower.reads_redis:
+        return
+    try:
+        values = client.hgetall(keys.CONFIG)
+    except (RedisError, OSError, ValueError) as error:
+        follower.miss("redis", error)
+    else:
+        follower.take_hash(values)
+
+
+def _client(settings: Settings) -> redis.Redis:
+    """Of its own: it must not wait for a stage's connections, nor for Redis more than once."""
+    return connect(settings, max_connections=1, retries=0)
