@@ -13,6 +13,7 @@ from shared.errors import ClawdBotError, ConfigError
 COMMANDS: Mapping[str, str] = {
     "conversation": "workers.ops.conversations:conversation",
     "dead": "workers.ops.letters:dead",
+    "doctor": "workers.ops.doctor.command:doctor",
     "keys": "workers.ops.keyring:keys",
     "queue": "workers.ops.overview:queue",
     "trace": "workers.ops.tracing:trace",

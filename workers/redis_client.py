@@ -19,7 +19,7 @@ from workers.sockets import is_readable
 SENTINEL_TIMEOUT_S = 0.5
 
 
-def connect(settings: Settings, *, max_connections: int) -> redis.Redis:
+def connect(settings: Settings, *, max_connections: int, retries: int = 3) -> redis.Redis:
     """A client that never waits for ever, and repeats what a short outage cut."""
     options: dict[str, Any] = {
         "max_connections": max_connections,
@@ -28,7 +28,7 @@ def connect(settings: Settings, *, max_connections: int) -> redis.Redis:
         "socket_timeout": settings.redis.socket_timeout_s,
         "socket_connect_timeout": settings.redis.socket_timeout_s,
         "health_check_interval": 30,
-        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=retries),
         # Where these may come, redis-py 8.1 uses a connection with an old reply in it all the same.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
