@@ -7,10 +7,10 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """From the best to the worst."""
+    """Of several findings the last one of this order speaks for all."""
 
-    OK = "ok"
     SKIPPED = "skipped"  #: it could not be looked at, or is not there to be looked at
+    OK = "ok"
     WARNING = "warning"  #: it works, and should not stay so
     FAILED = "failed"
 

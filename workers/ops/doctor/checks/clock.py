@@ -86,7 +86,8 @@ class _Midpoint:
 
 
 def _compared(whose: str, ahead_s: float) -> Finding:
-    seen = f"{abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} {whose}"
+    way = "ahead of" if ahead_s > 0 else "behind"
+    seen = f"this machine is {abs(ahead_s):.1f} s {way} {whose}"
     cure = "keep it right by NTP, on this machine and on Redis's"
     fix = ("timedatectl set-ntp true", "chronyc tracking")
     if abs(ahead_s) < WARN_S:

@@ -11,11 +11,11 @@ from workers.ops.doctor.roll import Worker, call_roll
 from workers.ops.doctor.subject import Subject
 
 ONE_AT_A_TIME = "solo"
-#: What stands behind the deadlines that every task keeps itself.
-BEHIND: Mapping[str, str] = {
-    "prefork": "Celery's soft and hard limits stand behind the tasks' own deadlines",
-    "gevent": "Celery's hard limit stands behind the tasks' own deadlines",
-    "thread": "the tasks' own deadlines alone: this pool knows no limits",
+#: Which of Celery's limits a pool has. They stand behind the deadlines that tasks keep themselves.
+BEHIND: Mapping[str, tuple[str, ...]] = {
+    "prefork": ("soft_time_limit", "time_limit"),
+    "gevent": ("time_limit",),
+    "thread": (),
 }
 
 
@@ -48,6 +48,13 @@ def _about(worker: Worker, settings: Settings) -> Finding:
             "It works on one message at a time, and is deaf to everything else meanwhile.",
             "start it with -P threads, gevent or prefork",
         )
-    behind = BEHIND.get(worker.pool, "this pool was never tried")
-    shown = ", ".join(f"{q} {wanted[q]['time_limit']:g} s" for q in worker.queues if q in wanted)
-    return ok(f"{worker.name}: {shown}; {worker.pool}: {behind}")
+    return ok(f"{worker.name}, {worker.pool}: {_shown(worker, wanted)}")
+
+
+def _shown(worker: Worker, wanted: Mapping[str, Mapping[str, float]]) -> str:
+    limits = BEHIND.get(worker.pool, ())
+    if not limits:
+        return "this pool has no limits; every task keeps its own deadline"
+    tasks = [task for task in worker.queues if task in wanted]
+    told = [f"{task} {' and '.join(f'{wanted[task][n]:g}' for n in limits)} s" for task in tasks]
+    return f"Celery ends what runs past its deadline: {', '.join(told)}"

@@ -61,6 +61,9 @@ def _rehearse(subject: Subject, bot: Bot) -> Iterator[Finding]:
         yield _not_let_in(bot, response)
         return
     with subject.redis() as client:
+        if not client.exists(keys.event(trace_id)):
+            yield _elsewhere(bot)
+            return
         op = Operator(subject.settings, client, [keys])
         way = _followed(op, keys, trace_id)
         yield _outcome(op, bot, way, took_ms)
@@ -139,6 +142,14 @@ def _not_let_in(bot: Bot, response: HttpResponse) -> Finding:
         seen,
         "It does not know this bot, or is another program.",
         "give the ingress these settings and restart it; see the check ingress",
+    )
+
+
+def _elsewhere(bot: Bot) -> Finding:
+    return failed(
+        f"{title(bot)}: the ingress took it in, and it is not in the Redis of these settings",
+        "The ingress records in another Redis than the one that is looked at here.",
+        "give ingress, workers and this machine the same CLAWDBOT_REDIS__URL",
     )
 
 

@@ -47,8 +47,8 @@ def _about(bot: Bot, now: float) -> Finding:
         return _broken(bot, fault)
     if _lets_in(inbound, now):
         return _broken(bot, "a call without a proof was let in")
-    how = f"signed by the {bot.settings.signature_scheme}'s formula"
-    return ok(f"{title(bot)}: examples hold, a call of our own gets in, {how}; an unproved one not")
+    scheme = bot.settings.signature_scheme
+    return ok(f"{title(bot)}: a call proved the {scheme}'s way gets in, an unproved one doesn't")
 
 
 def _round_trip(caller: Caller, inbound: Inbound, now: float) -> str:
