@@ -32,9 +32,13 @@ def _timezone(value: str) -> str:
 
 def _public_url(value: str) -> str:
     url = value.strip().rstrip("/")
-    parts = urlsplit(url)
-    is_address = parts.scheme in ("http", "https") and is_host(parts.netloc)
-    if not is_address or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and is_host(parts.netloc)
+        is_address = is_address and not (parts.query or parts.fragment)
+    except ValueError:
+        is_address = False  # the error would repeat the URL
+    if not is_address:
         raise ValueError(
             "expected an address like https://bot.example.com, without user, query or fragment"
         )
