@@ -12,6 +12,8 @@ from redis.exceptions import TimeoutError
 
 from shared.config import load_settings
 from workers.ops.doctor.check import Check, Outcome, Run, together
+from workers.ops.doctor.checks.redis_server import address_of
+from workers.ops.doctor.command import local_url
 from workers.ops.doctor.finding import Finding, Status, failed, ok, skipped, warning, worst
 from workers.ops.doctor.registry import BOUND_S, CHECKS, NAMES
 from workers.ops.doctor.subject import Subject
@@ -107,3 +109,37 @@ def test_the_worst_finding_speaks_for_all() -> None:
     assert worst((fine, odd)) is Status.WARNING
     assert worst((bad, odd, fine)) is Status.FAILED
     assert worst((skipped("x"),)) is worst(()) is Status.SKIPPED
+
+
+@pytest.mark.parametrize(
+    ("environ", "shown"),
+    [
+        ({"CLAWDBOT_REDIS__URL": "rediss://user:secret@r.example/3"}, "r.example:6379"),
+        ({"CLAWDBOT_REDIS__URL": "unix:///run/redis.sock?password=secret"}, "/run/redis.sock"),
+        (
+            {
+                "CLAWDBOT_REDIS__URL": "sentinel://:secret@s1:26379;sentinel://s2:26379",
+                "CLAWDBOT_REDIS__MASTER_NAME": "mymaster",
+            },
+            "mymaster of the sentinels s1:26379, s2:26379",
+        ),
+    ],
+)
+def test_redis_is_named_without_its_password(
+    environ: dict[str, str], shown: str, tmp_path: Path
+) -> None:
+    assert address_of(load_settings(environ, cwd=tmp_path).redis) == shown
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:18789"),
+        ("::", "http://[::1]:18789"),
+        ("10.0.0.7", "http://10.0.0.7:18789"),
+    ],
+)
+def test_an_ingress_of_these_settings_is_looked_for_here(
+    host: str, url: str, tmp_path: Path
+) -> None:
+    assert local_url(load_settings({"CLAWDBOT_HOST": host}, cwd=tmp_path)) == url

@@ -30,8 +30,8 @@ Tell = Callable[[Outcome], None]
     each with a deadline. It changes nothing. It sends one signed message for each bot through the
     gateway; no model and no person sees it (docs/operations.md).
 
-    \b
     Exit code 0: nothing failed · 1: something did · 2: wrong usage or settings.
+
     Checks: {", ".join(NAMES)}.
 
     Example: clawdbot doctor --fix-hints --only redis --only workers
@@ -39,10 +39,20 @@ Tell = Callable[[Outcome], None]
 )
 @click.option("--fix-hints", is_flag=True, help="Add commands and settings to copy.")
 @click.option("--json", "as_json", is_flag=True, help="For other programs.")
-@click.option("--only", multiple=True, type=click.Choice(NAMES), metavar="NAME", help="This check.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(NAMES),
+    metavar="NAME",
+    help="This check; more may be named.",
+)
 @click.option("--ingress", metavar="URL", help="Where the ingress is; default: this machine.")
-@click.option("--flower", metavar="URL", default=FLOWER_URL, show_default=True)
-@click.option("--ntp", metavar="HOST", multiple=True, default=NTP, show_default=True)
+@click.option(
+    "--flower", metavar="URL", default=FLOWER_URL, show_default=True, help="Where Flower is."
+)
+@click.option(
+    "--ntp", metavar="HOST", multiple=True, default=NTP, show_default=True, help="A time server."
+)
 def doctor(
     fix_hints: bool,
     as_json: bool,

@@ -12,11 +12,12 @@ import click
 from workers.ops.doctor.check import Outcome
 from workers.ops.doctor.finding import Finding, Status, worst
 
+#: In the order of the last line.
 COLOURS = {
     Status.OK: "green",
-    Status.SKIPPED: "bright_black",
     Status.WARNING: "yellow",
     Status.FAILED: "red",
+    Status.SKIPPED: "bright_black",
 }
 _NAME_WIDTH = 12
 _INDENT = " " * (len("skipped") + 2 + _NAME_WIDTH + 1)
@@ -44,7 +45,7 @@ def show_sum(outcomes: Sequence[Outcome], took_s: float, *, with_fixes: bool) ->
     """The last line."""
     findings = _all(outcomes)
     counts = Counter(finding.status for finding in findings)
-    told = ", ".join(f"{counts[status]} {status}" for status in Status)
+    told = ", ".join(f"{counts[status]} {status}" for status in COLOURS)
     more = any(finding.fix for finding in findings) and not with_fixes
     hint = "; --fix-hints adds commands" if more else ""
     click.echo(f"\n{told}, in {took_s:.1f} s{hint}")

@@ -41,6 +41,7 @@ def look(subject: Subject) -> Iterator[Finding]:
     bots = subject.settings.all_bots()
     if not bots:
         yield skipped("no bot is configured")
+        return
     with subject.redis() as client:
         client.ping()  # without it nobody could tell how far a message came
     yield from together([partial(_rehearse, subject, bot) for bot in bots])
