@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = {
     "config": "workers.ops.config:config",
     "conversation": "workers.ops.conversations:conversation",
     "dead": "workers.ops.letters:dead",
+    "doctor": "workers.ops.doctor.command:doctor",
     "keys": "workers.ops.keyring:keys",
     "queue": "workers.ops.overview:queue",
     "trace": "workers.ops.tracing:trace",

@@ -14,6 +14,7 @@ from shared.messages import Event, Token
 from shared.platforms import PLATFORMS, load
 from shared.platforms.base import Outbound
 from shared.platforms.settings import BotSettings
+from shared.rehearsal import is_rehearsal, rehearsal_vault
 from shared.state.keys import BotKeys
 from shared.vault import Vault
 from workers.claim import Claim
@@ -22,17 +23,22 @@ from workers.tokens import CachedToken, TokenCache
 
 @dataclass(frozen=True, slots=True)
 class WorkerBot:
-    """One bot: its keys, its settings as they are now, its outbound room, its seal, its token."""
+    """One bot: its keys, its settings as they are now, its outbound room, its seals, its token."""
 
     keys: BotKeys
     settings: BotSettings
     outbound: Outbound
     vault: Vault
+    rehearsals: Vault
     tokens: TokenCache
 
     def event(self, record: Mapping[str, str]) -> Event:
         """The event of a record, its secret address readable again."""
         return Event.from_wire(record["event"], self.vault.open)
+
+    def rehearses(self, event: Event) -> bool:
+        """Whether `event` is our own and reaches nobody. Raises: see `is_rehearsal`."""
+        return is_rehearsal(event, self.rehearsals)
 
     def token(self, fetch: Callable[[], Token], remaining_s: Callable[[], float]) -> CachedToken:
         """See `TokenCache.get`."""
@@ -64,10 +70,12 @@ def _build(settings: Settings, client: redis.Redis) -> list[WorkerBot]:
     bots = []
     for bot in settings.all_bots():
         keys = BotKeys(bot.platform, bot.app_id)
-        vault = Vault.for_bot(master, bot.settings.sealing_secrets, keys.prefix)
+        secrets = bot.settings.sealing_secrets
+        vault = Vault.for_bot(master, secrets, keys.prefix)
+        rehearsals = rehearsal_vault(master, secrets, keys.prefix)
         outbound = load(PLATFORMS[bot.platform].outbound)(bot.settings)
         tokens = TokenCache(client, keys.token, vault)
-        bots.append(WorkerBot(keys, bot.settings, outbound, vault, tokens))
+        bots.append(WorkerBot(keys, bot.settings, outbound, vault, rehearsals, tokens))
     return bots
 
 

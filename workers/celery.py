@@ -14,19 +14,17 @@ from kombu import Exchange, Queue
 from shared import logs
 from shared.config import Settings
 from shared.config.follow import follower_or_exit
-from shared.envelope import PROCESS, PUSH, QUEUES, hint_templates
+from shared.envelope import PROCESS, QUEUES, hint_templates
 from shared.process import raise_open_files_limit
 from shared.state.keys import BotKeys
 from workers.config_center import ConfigCenter
 from workers.keys.duty import KeyDuty
 from workers.keys.sources import ring_store
+from workers.limits import time_limits
 from workers.redis_client import broker_options, connect
 from workers.runtime import Runtime
 from workers.store import Lanes
 from workers.supervision import Duties, describe_worker, pool_name, supervision_step
-
-SOFT_LIMIT_MARGIN_S = 1  #: Celery's limits stand behind the deadlines that tasks keep themselves
-HARD_LIMIT_MARGIN_S = 3
 
 
 class WorkerProcess:
@@ -96,10 +94,7 @@ def make_app(settings: Settings) -> Celery:
         task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         task_default_queue=PROCESS,
         task_routes={name: {"queue": name} for name in QUEUES},
-        task_annotations={
-            PROCESS: _limits(settings.answer_timeout_s),
-            PUSH: _limits(settings.task_timeout_s),
-        },
+        task_annotations=time_limits(settings),
         worker_concurrency=settings.async_processing.thread_pool_size,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -107,13 +102,6 @@ def make_app(settings: Settings) -> Celery:
         worker_send_task_events=False,
     )
     return app
-
-
-def _limits(timeout_s: float) -> dict[str, float]:
-    return {
-        "soft_time_limit": timeout_s + SOFT_LIMIT_MARGIN_S,
-        "time_limit": timeout_s + HARD_LIMIT_MARGIN_S,
-    }
 
 
 worker_process = WorkerProcess(ConfigCenter(follower_or_exit()))

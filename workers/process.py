@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from redis.exceptions import RedisError
 
+from shared import rehearsal
 from shared.config.groups import Conversation
 from shared.config.live import Live
 from shared.errors import TransientError
@@ -58,6 +59,8 @@ class Process:
         """
         bot = self._bots.of(claim)
         event = bot.event(claim.record)
+        if bot.rehearses(event):
+            return self._rehearse(claim, go_on())
         messages = self._messages(claim, bot, event)
         deadline = self._deadline(claim)
         if refusal := self._quotas.refusal(claim, event, messages):
@@ -81,6 +84,15 @@ class Process:
         """What the person reads when the event finally failed."""
         event = self._bots.of(claim).event(claim.record)
         return notices.failed(event.text, event.trace_id, reasons.unanswered(error))
+
+    def _rehearse(self, claim: Claim, go_on: GoOn) -> Claim | None:
+        """The stage without a model: nothing is used, nothing is remembered."""
+        reply = Reply((rehearsal.REPLY,))
+        following = self._lanes.write_back(
+            claim, reply, [], usage=None, keep=0, ttl_s=0, go_on=go_on
+        )
+        log(logger, logging.INFO, "rehearsal.written")
+        return following
 
     def _has_begun(self, claim: Claim) -> None:
         """The answer is coming: its person need not be told that it takes longer.

@@ -27,6 +27,7 @@ from workers.store import Lanes
 from workers.tokens import CachedToken
 
 SETTLE_MARGIN_S = 0.5  #: what a push leaves of `task_timeout_s` for recording its outcome
+NOWHERE = Route("dry_run", needs_token=False)  #: a rehearsal's reply is settled without a send
 KEY_MARGIN_S = 300  #: an idempotency key is trusted for this much less than the platform says
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,10 @@ class Push:
             event.reply_address,
             event.reply_secret,
         )
-        route, delivered = self._deliver(claim, bot, event, part)
+        if bot.rehearses(event):
+            route, delivered = NOWHERE, Delivered()
+        else:
+            route, delivered = self._deliver(claim, bot, event, part)
         following = self._lanes.settle(
             claim, next_part=index + 1, parts=len(reply.parts), go_on=go_on()
         )

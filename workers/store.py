@@ -69,14 +69,15 @@ class Lanes:
         reply: Reply,
         turns: Sequence[str],
         *,
-        usage: Usage,
+        usage: Usage | None,
         keep: int,
         ttl_s: int,
         go_on: GoOn = STOP,
     ) -> Claim | None:
         """Store the reply and hand it to the outbox; remember `turns`, keeping `keep` entries.
 
-        `usage` is counted, and takes the place of what was reserved for the event.
+        `usage` is counted, and takes the place of what was reserved for the event; of a rehearsal
+        there is none.
 
         Returns the claim to go on with, if that was asked for and there is work.
 
@@ -86,9 +87,7 @@ class Lanes:
         wish = Wish.of(go_on)
         names = [claim.lane, claim.keys.outbox, claim.event_key, claim.keys.history]
         args = [claim.id, claim.event_id, reply.to_wire(), keep, ttl_s, *self._told(wish)]
-        used = [usage.offset_s, usage.prompt_tokens, usage.completion_tokens]
-        fields = usage.fields()
-        given = [*args, *used, len(fields), *fields, *turns]
+        given = [*args, *_used(usage), *turns]
         return self._read_next(wish, self._checked("write_back", names, given))
 
     def admit(
@@ -250,3 +249,12 @@ class Lanes:
         return self._scripts[name](
             keys=[*shared_keys, *names], args=[*self._templates, self._owner, *args]
         )
+
+
+def _used(usage: Usage | None) -> list[Any]:
+    """Usage as `write_back.lua` reads it."""
+    if usage is None:
+        return [0, 0, 0, 0]
+    fields = usage.fields()
+    tokens = (usage.prompt_tokens, usage.completion_tokens)
+    return [usage.offset_s, *tokens, len(fields), *fields]

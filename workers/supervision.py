@@ -151,12 +151,13 @@ def supervision_step(make_duties: Callable[[Any], Duties]) -> type:
 
 
 def describe_worker(worker: Any) -> dict[str, Any]:
-    """What `/ready`, `clawdbot queue` and the liveness watcher want to know about a worker."""
+    """What `/ready`, `clawdbot doctor` and the liveness watcher want to know about a worker."""
     return {
         "queues": sorted(worker.app.amqp.queues.consume_from),
         "pool": pool_name(worker),
         "concurrency": worker.concurrency,
         "pid": os.getpid(),
+        "limits": worker.app.conf.task_annotations,
     }
 
 

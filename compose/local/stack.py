@@ -225,3 +225,4 @@ class Stack:
         for words, url in state.page:
             self._say(f"  {words:<{width}}  {url}")
         self._say("\n`make status`, `make logs`, `make down`; settings of this run: .run/env")
+        self._say("Something wrong? `.venv/bin/clawdbot doctor` says what, and what to do.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, field_validator
@@ -14,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr, field_validator
 from shared.config import redis_url
 from shared.config.fields import Group, setting
 from shared.config.models import Auth
-from shared.platforms.settings import Names
+from shared.platforms.settings import Names, is_host
 
 
 def _upper(value: Any) -> Any:
@@ -29,7 +30,23 @@ def _timezone(value: str) -> str:
     return value
 
 
+def _public_url(value: str) -> str:
+    url = value.strip().rstrip("/")
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and is_host(parts.netloc)
+        is_address = is_address and not (parts.query or parts.fragment)
+    except ValueError:
+        is_address = False  # the error would repeat the URL
+    if not is_address:
+        raise ValueError(
+            "expected an address like https://bot.example.com, without user, query or fragment"
+        )
+    return url
+
+
 Timezone = Annotated[str, AfterValidator(_timezone)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
 
 
 class Service(Group):

@@ -21,6 +21,7 @@ from shared.config.groups import (
     Keys,
     Log,
     ModelCalls,
+    PublicUrl,
     Quotas,
     Redis,
     Retry,
@@ -64,6 +65,9 @@ class Settings(BaseSettings):
 
     host: str = setting("0.0.0.0", "Address the ingress listens on.", min_length=1)
     port: int = setting(18_789, "Port the ingress listens on.", ge=1, le=65_535)
+    public_url: PublicUrl | None = setting(
+        None, "Where the platforms reach the ingress; `clawdbot doctor` looks whether they do."
+    )
     service: Service = Service()
     model: Model = Model()
     model_calls: ModelCalls = ModelCalls()

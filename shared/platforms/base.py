@@ -53,3 +53,21 @@ class Outbound(Protocol):
         Raises:
             RateLimitedError, TransientError, PermanentError
         """
+
+
+class Caller(Protocol):
+    """Calls the gateway as the platform does, to prove that its calls get in (`clawdbot doctor`).
+
+    Made once per bot from its settings.
+    """
+
+    def known_answers(self) -> Mapping[str, bool]:
+        """Published examples of what the platform signs and encrypts: do we come to the same?"""
+
+    def message(
+        self, text: str, *, message_id: str, conversation_id: str, now: float, nonce: bytes
+    ) -> RawRequest:
+        """A person's one-to-one message, proved with the bot's current secrets.
+
+        It names nobody who could be answered. nonce: 16 random bytes.
+        """

@@ -14,7 +14,7 @@ from shared.errors import RequestRejectedError, TaskError
 from shared.http_values import HttpResponse, RawRequest
 from shared.messages import Challenge, Delivered, Event, Ignored, Part, Token
 from shared.platforms import PLATFORMS, load
-from shared.platforms.base import Inbound, Outbound
+from shared.platforms.base import Caller, Inbound, Outbound
 
 #: Deterministic, and without a time limit: the machine may be busy.
 property_test = settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -81,6 +81,18 @@ class RoomConformance:
 
     def outbound(self, **changes: Any) -> Outbound:
         return load(PLATFORMS[self.platform].outbound)(self.settings(**changes))
+
+    def caller(self, **changes: Any) -> Caller:
+        return load(PLATFORMS[self.platform].caller)(self.settings(**changes))
+
+    def called(self, caller: Caller) -> RawRequest:
+        return caller.message(
+            "words 汉字",
+            message_id="m1",
+            conversation_id="c1",
+            now=self.now,
+            nonce=bytes(range(16)),
+        )
 
     def event(self) -> Event:
         event = self.inbound().receive(self.signed(dumped(self.body)), now=self.now)
@@ -157,6 +169,35 @@ class RoomConformance:
             self.assert_decided(inbound, RawRequest(headers, body))
 
         check()
+
+    # Calling
+
+    def test_what_the_caller_knows_holds(self) -> None:
+        answers = self.caller().known_answers()
+        assert answers
+        assert set(answers.values()) == {True}
+
+    @pytest.mark.parametrize("scheme", ["platform", "guide"])
+    def test_a_call_of_our_own_gets_in_as_the_platforms_does(self, scheme: str) -> None:
+        request = self.called(self.caller(signature_scheme=scheme))
+        event = self.inbound(signature_scheme=scheme).receive(request, now=self.now)
+        assert isinstance(event, Event)
+        assert (event.text, event.message_id, event.conversation_id) == ("words 汉字", "m1", "c1")
+        assert not event.by_old_secret
+
+    def test_a_call_of_our_own_names_nobody_to_answer(self) -> None:
+        event = self.inbound().receive(self.called(self.caller()), now=self.now)
+        assert isinstance(event, Event)
+        assert (event.sender_id, event.tenant_id, event.reply_secret) == ("", "", "")
+
+    def test_a_call_with_other_secrets_does_not_get_in(self) -> None:
+        changed = {
+            name: f"{value}-other"
+            for name, value in self.options.items()
+            if name.endswith(("_secret", "encrypt_key", "verification_token"))
+        }
+        with pytest.raises(RequestRejectedError):
+            self.inbound().receive(self.called(self.caller(**changed)), now=self.now)
 
     # Replying
 

@@ -12,13 +12,15 @@ from shared.platforms.settings import BotSettings
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_every_room_has_its_three_classes(platform: str) -> None:
+def test_every_room_has_its_four_classes(platform: str) -> None:
     room = PLATFORMS[platform]
     assert issubclass(load(room.settings), BotSettings)
     assert load(room.settings).model_fields["platform"].default == platform
     assert callable(load(room.inbound).receive)
     for name in ("routes", "parts", "reply_request", "read_reply", "token_request", "read_token"):
         assert callable(getattr(load(room.outbound), name))
+    for name in ("known_answers", "message"):
+        assert callable(getattr(load(room.caller), name))
 
 
 def test_a_room_is_written_as_module_and_class() -> None:
@@ -26,6 +28,7 @@ def test_a_room_is_written_as_module_and_class() -> None:
         "shared.platforms.feishu.settings:FeishuSettings",
         "shared.platforms.feishu.inbound:FeishuInbound",
         "shared.platforms.feishu.outbound:FeishuOutbound",
+        "shared.platforms.feishu.caller:FeishuCaller",
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from functools import partial
 
 from aiohttp import web
 
@@ -37,7 +39,13 @@ def build_app(world: World) -> web.Application:
     app.add_routes([web.get("/health", _health)])
     app.cleanup_ctx.append(chat.keep_session)
     app.on_shutdown.append(chat.end_streams)
+    app.on_response_prepare.append(partial(_date, world))
     return app
+
+
+async def _date(world: World, _: web.Request, response: web.StreamResponse) -> None:
+    """A clock that is wrong shows in the `Date` of every answer."""
+    response.headers["Date"] = formatdate(world.clock() + world.date_offset_s, usegmt=True)
 
 
 @web.middleware

@@ -63,6 +63,7 @@ class World:
     faults: Faults = field(default_factory=Faults)
     pace: Pace = field(default_factory=Pace)
     sessions_void_until_ms: int = 0
+    date_offset_s: float = 0.0  #: what `Date` headers are off by
     ledger: Ledger = field(init=False)
     keys: KeyDesk = field(init=False)
     dingtalk_tokens: TokenDesk = field(init=False)

@@ -40,3 +40,12 @@ class FeishuCipher:
         padded = self._aes.update(raw)[_BLOCK_BYTES:]
         unpadder = self._padding.unpadder()
         return (unpadder.update(padded) + unpadder.finalize()).decode("utf-8")
+
+
+def encrypt(encrypt_key: str, text: str, initial: bytes) -> str:
+    """`text` as the platform would send it. initial: the IV, 16 random bytes."""
+    key = hashlib.sha256(encrypt_key.encode()).digest()
+    padder = PKCS7(_BLOCK_BYTES * 8).padder()
+    padded = padder.update(text.encode()) + padder.finalize()
+    aes = Cipher(algorithms.AES(key), modes.CBC(initial)).encryptor()
+    return base64.b64encode(initial + aes.update(padded) + aes.finalize()).decode()

@@ -11,6 +11,7 @@
 --   8 history's TTL in s  9–13 the wish of _claim for going on
 --   14 UTC offset of the local time in s  15 tokens of the prompt  16 tokens of the answer
 --   17 number of consumers, then their fields of _usage, then the entries to append
+--      (no consumer: a rehearsal, that nobody used)
 -- Returns {'ok', next claim or false} (the same when repeated) or {'lost'}: another claim holds
 -- the head.
 local inbox, outbox, event, history = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
@@ -37,8 +38,10 @@ else
 end
 redis.call('ZREM', WAITING, event)
 correct_quota(event, prompt + completion)
-local usage = usage_of(bot_of(inbox), local_day(now, tonumber(ARGV[14])))
-count_usage(usage, { unpack(ARGV, 18, 17 + consumers) }, prompt, completion)
+if consumers > 0 then
+  local usage = usage_of(bot_of(inbox), local_day(now, tonumber(ARGV[14])))
+  count_usage(usage, { unpack(ARGV, 18, 17 + consumers) }, prompt, completion)
+end
 enqueue(outbox, id, now)
 end_turn(inbox, claim, now)
 advance(inbox, now)

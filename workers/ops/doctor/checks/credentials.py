@@ -1,0 +1,65 @@
+"""Whether every bot's platform gives an access token for its credentials."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from urllib.parse import urlsplit
+
+from shared.config import Bot
+from shared.errors import PermanentError, RateLimitedError, TaskError
+from shared.platforms import PLATFORMS, load
+from shared.platforms.base import Outbound
+from workers.ops.doctor.check import together
+from workers.ops.doctor.checks.signatures import title
+from workers.ops.doctor.finding import Finding, failed, ok, skipped, warning
+from workers.ops.doctor.subject import Subject
+
+TIMEOUT_S = 10.0
+
+
+def look(subject: Subject) -> Iterator[Finding]:
+    """One finding for each bot."""
+    bots = subject.settings.all_bots()
+    if not bots:
+        yield skipped("no bot is configured")
+    yield from together([partial(_about, subject, bot) for bot in bots])
+
+
+def _about(subject: Subject, bot: Bot) -> Iterator[Finding]:
+    outbound: Outbound = load(PLATFORMS[bot.platform].outbound)(bot.settings)
+    request = outbound.token_request()
+    host, started = urlsplit(request.url).netloc, time.monotonic()
+    try:
+        token = outbound.read_token(subject.call(request, TIMEOUT_S))
+    except TaskError as error:
+        yield _refused(bot, host, error)
+        return
+    took_ms = (time.monotonic() - started) * 1000
+    good_min = token.expires_in_s / 60
+    yield ok(f"{title(bot)}: {host} gave a token in {took_ms:.0f} ms, good for {good_min:.0f} min")
+
+
+def _refused(bot: Bot, host: str, error: TaskError) -> Finding:
+    seen = f"{title(bot)}: {host}: {error}"
+    if isinstance(error, RateLimitedError):
+        return warning(
+            seen,
+            "The platform limits this app's calls at the moment; replies may be late.",
+            "wait; if it stays so, look at the app's quota in the developer console",
+        )
+    if isinstance(error, PermanentError):
+        return failed(
+            seen,
+            "The platform does not know this app id with this secret: no reply can be sent.",
+            "copy id and secret anew from the app's page in the developer console; the first of a "
+            "list is the one in use",
+            "clawdbot doctor --only credentials",
+        )
+    return failed(
+        seen,
+        "Replies can't be sent from here; they are retried for half an hour, then dead letters.",
+        "look at DNS, firewall and proxy (HTTPS_PROXY, REQUESTS_CA_BUNDLE) of this machine",
+        f"curl -sv https://{host}/ -o /dev/null",
+    )

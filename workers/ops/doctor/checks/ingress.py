@@ -1,0 +1,85 @@
+"""Who answers on the ingress's port, and whether it is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from shared.errors import NotSentError, TaskError
+from shared.http_values import HttpResponse
+from workers.ops.doctor.finding import Finding, failed, ok, warning
+from workers.ops.doctor.subject import Subject, reason
+
+DEFAULT_PORT = 18_789
+STATES = ("ready", "unavailable")  #: what `/ready` says of itself; nobody else says it like that
+_NO_WORKER = "no live worker"
+
+
+def look(subject: Subject) -> Iterator[Finding]:
+    """One finding."""
+    url = subject.ingress_url
+    try:
+        response = subject.get(f"{url}/ready?deep=1")
+    except TaskError as error:
+        yield _nobody(url, error) if isinstance(error, NotSentError) else _silent(url, error)
+        return
+    yield _state(url, response) if is_ours(response) else _foreign(url, response)
+
+
+def is_ours(ready: HttpResponse) -> bool:
+    """Whether an answer to `/ready` is that of an ingress."""
+    body = ready.json_object()
+    return body.get("status") in STATES and isinstance(body.get("reasons"), list)
+
+
+def _nobody(url: str, error: TaskError) -> Finding:
+    return failed(
+        f"nobody answers at {url}: {reason(error)}",
+        "No webhook gets in.",
+        "start the ingress; if it runs elsewhere, name it with --ingress",
+        "python -m ingress",
+        "clawdbot doctor --ingress http://its-host:18789",
+    )
+
+
+def _silent(url: str, error: TaskError) -> Finding:
+    return failed(
+        f"{url} takes connections and does not answer: {reason(error)}",
+        "Webhooks run into the platform's time limit (3 s) and count as failed.",
+        "restart what listens there, and look at the load of its machine",
+        f"ss -ltnp 'sport = :{_port(url)}'",
+    )
+
+
+def _foreign(url: str, response: HttpResponse) -> Finding:
+    server = response.headers.get("server", "it doesn't say which")[:60]
+    hint = "; OpenClaw's gateway has the same default port" if _port(url) == DEFAULT_PORT else ""
+    return failed(
+        f"another program answers at {url} (HTTP {response.status}, {server}){hint}",
+        "The platforms' calls reach that program, and the ingress can't start on this port.",
+        "stop it, or give the ingress another port",
+        f"ss -ltnp 'sport = :{_port(url)}'",
+        "CLAWDBOT_PORT=18799",
+    )
+
+
+def _state(url: str, response: HttpResponse) -> Finding:
+    reasons = [str(why) for why in response.json_object()["reasons"]]
+    if not reasons:
+        return ok(f"{url} is ready")
+    seen = f"{url}: {'; '.join(reasons)}"
+    if all(why.startswith(_NO_WORKER) for why in reasons):
+        return warning(
+            seen, "Messages get in, and wait for a worker.", "start one: see the check workers"
+        )
+    return failed(
+        seen,
+        "New messages are refused with 503.",
+        "see the checks redis and memory; a full queue needs workers",
+        "clawdbot queue",
+    )
+
+
+def _port(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)

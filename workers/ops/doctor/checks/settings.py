@@ -1,0 +1,21 @@
+"""The settings' warnings. Their faults are told before any check runs: nothing works then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from workers.ops.doctor.finding import Finding, ok, warning
+from workers.ops.doctor.subject import Subject
+
+
+def look(subject: Subject) -> Iterator[Finding]:
+    """One finding a warning."""
+    settings = subject.settings
+    for line in settings.warnings():
+        yield warning(
+            line,
+            "The gateway runs with it; what the line names is missing or weaker than it should be.",
+            "change that setting and restart ingress and workers, or leave it knowingly",
+        )
+    bots, models = len(settings.all_bots()), len(settings.all_models())
+    yield ok(f"they load: bots {bots}, models {models}")
