@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 
 class Room(NamedTuple):
-    """Where a platform's three classes live, each as "module:Class"."""
+    """Where a platform's three classes live, each as "module:Class", and what explains refusals."""
 
     settings: str
     inbound: str
     outbound: str
+    explain: str
 
     @classmethod
     def of(cls, folder: str, prefix: str) -> Room:
@@ -23,6 +24,7 @@ class Room(NamedTuple):
             f"{base}.settings:{prefix}Settings",
             f"{base}.inbound:{prefix}Inbound",
             f"{base}.outbound:{prefix}Outbound",
+            f"{base}.explain:explain",
         )
 
 

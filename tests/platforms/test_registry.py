@@ -26,6 +26,7 @@ def test_a_room_is_written_as_module_and_class() -> None:
         "shared.platforms.feishu.settings:FeishuSettings",
         "shared.platforms.feishu.inbound:FeishuInbound",
         "shared.platforms.feishu.outbound:FeishuOutbound",
+        "shared.platforms.feishu.explain:explain",
     )
 
 
