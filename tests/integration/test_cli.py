@@ -176,6 +176,22 @@ def test_dead_drop_all(operator: Operator, bench: Bench) -> None:
     assert operator.told("dead", "drop", "--all", "--yes") == "dropped 3 of 3\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "done"), [(["replay"], "replayed"), (["drop", "--yes"], "dropped")]
+)
+def test_programs_are_told_which_letters_were_there(
+    command: list[str], done: str, operator: Operator, bench: Bench
+) -> None:
+    letter, other = killed(bench), answered(bench)
+    names = [letter.trace_id, other.trace_id, letter.trace_id]
+
+    result = operator.run("dead", *command, "--json", *names)
+
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {done: [letter.trace_id], "not_dead": [other.trace_id]}
+    assert "not dead" in result.stderr
+
+
 @pytest.mark.parametrize("command", ["replay", "drop"])
 @pytest.mark.parametrize("arguments", [[], ["--all", "some-event"]])
 def test_letters_are_named_or_all_are_meant(

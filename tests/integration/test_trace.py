@@ -220,7 +220,7 @@ def test_now_says_who_works_on_it(bench: Bench, operator: Operator) -> None:
     claim = bench.claim(first)
 
     assert way(operator, first)["now"].startswith("attempt 1 by w1@host since 20")
-    assert way(operator, second)["now"] == "behind 1 others of its conversation"
+    assert way(operator, second)["now"] == "behind 1 of its conversation"
     bench.lanes.retry(claim, 3600, "model:503: overloaded")
     assert way(operator, first)["now"].startswith("next attempt at 20")
 

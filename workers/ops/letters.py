@@ -82,7 +82,7 @@ def replay(events: tuple[str, ...], every: bool, as_json: bool) -> None:
     """
     with operator() as op:
         chosen = _chosen(op, events, every)
-        replayed = _each(chosen, "replaying", lambda bot, name: op.lanes.replay(bot, name))
+        replayed = _each(chosen, "replaying", op.lanes.replay)
     _tell("replayed", replayed, chosen, as_json)
 
 
@@ -101,7 +101,8 @@ def drop(events: tuple[str, ...], every: bool, yes: bool, as_json: bool) -> None
     with operator() as op:
         chosen = _chosen(op, events, every)
         confirm(f"forget {len(chosen)} dead letters for good?", yes)
-        dropped = _each(chosen, "dropping", lambda bot, name: op.lanes.drop(bot, [name]) == 1)
+        lanes = op.lanes
+        dropped = _each(chosen, "dropping", lambda bot, name: lanes.drop(bot, [name]) == 1)
     _tell("dropped", dropped, chosen, as_json)
 
 

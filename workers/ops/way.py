@@ -111,7 +111,7 @@ def _now(op: Operator, record: Mapping[str, str], trace_id: str) -> str:
     if before is None:
         return ""
     if before:
-        return f"behind {before} others of its conversation"
+        return f"behind {before} of its conversation"
     state = op.client.hgetall(lane.state)
     if "claim" in state:
         worker, since = state["owner"].partition("/")[0], instant(int(state["claimed"]))
