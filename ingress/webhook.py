@@ -21,10 +21,12 @@ from aiohttp import web
 
 from ingress.acknowledgement import acknowledge
 from ingress.bots import IngressBot
+from ingress.explanations import explain
 from ingress.inbox import Inbox
 from ingress.memory import MemoryWatch
 from ingress.metrics import Meter
 from ingress.patience import within
+from ingress.trace_headers import traced
 from shared.errors import RequestRejectedError, StateUnavailableError
 from shared.http_values import RawRequest
 from shared.logs import Line, bind_trace
@@ -91,18 +93,23 @@ class Webhook:
                 return received
             if received.by_old_secret:
                 self._meter.count_old_secret()
-            return await self._accept(request, received)
+            return await self._accept(request, traced(received, request))
 
     def _receive(self, request: web.Request, body: bytes) -> Event | Answer:
         """The event to record, or what is answered at once."""
         try:
-            received = self._bot.inbound.receive(RawRequest(request.headers, body), now=time.time())
-        except RequestRejectedError as error:
-            self._log_refusal(request, error.reason)
-            return error.reason, web.json_response({"error": error.reason}, status=error.status)
+            return self._read(request, RawRequest(request.headers, body), time.time())
         except Exception as error:  # a room's bug must not become a 500 that a stranger can cause
             logger.error("webhook.bug", extra={"metadata": {"error": type(error).__name__}})
             return "bug", web.json_response({"error": "unreadable"}, status=400)
+
+    def _read(self, request: web.Request, raw: RawRequest, now: float) -> Event | Answer:
+        try:
+            received = self._bot.inbound.receive(raw, now=now)
+        except RequestRejectedError as error:
+            self._log_refusal(request, error.reason)
+            explain(self._bot, raw, now=now)
+            return error.reason, web.json_response({"error": error.reason}, status=error.status)
         if isinstance(received, Challenge):
             return "challenge", web.json_response(dict(received.body))
         if isinstance(received, Ignored):
@@ -133,8 +140,12 @@ class Webhook:
         return web.json_response({"error": outcome}, status=status, headers=headers)
 
     def _log_received(self, event: Event, outcome: str) -> None:
-        if self._log_content:
-            facts = {**self._names, "outcome": outcome, "text": event.text}
+        if self._log_content or event.traceparent:
+            facts = {**self._names, "outcome": outcome}
+            if self._log_content:
+                facts["text"] = event.text
+            if event.traceparent:
+                facts["w3c_trace_id"] = event.trace.w3c_id
             with bind_trace(event.trace_id):
                 logger.info("event.received", extra={"metadata": facts})
             return

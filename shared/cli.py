@@ -38,7 +38,12 @@ class LazyCommands(click.Group):
 
 @click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """Look into a running ClawdBot: its lanes, its dead letters, one event's way, its use."""
+    """Look into a running ClawdBot: its lanes, its dead letters, one event's way, its use.
+
+    Exit codes: 0 done, 1 could not be done, 2 wrong usage or settings.
+
+    Example: clawdbot queue --json
+    """
 
 
 def main() -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from shared.trace_context import Trace
+
 WIRE_VERSION = 1
 MAX_TEXT_BYTES = 64 * 1024  #: what one event keeps of a message's text
 
@@ -20,6 +22,7 @@ class Event:
     reply_secret: the part of the address that is a secret (a session webhook); sealed on the wire.
     created_ms: when the person sent it, by the platform's clock (0: not told).
     tenant_id: the company that uses the bot. conversation_name: a group's title, where it is told.
+    traceparent, tracestate: of the call that brought it (`shared.trace_context`), if it had them.
     """
 
     platform: str
@@ -36,6 +39,8 @@ class Event:
     created_ms: int = 0
     reply_address: Mapping[str, str] = field(default_factory=dict)
     reply_secret: str = ""
+    traceparent: str = field(default="", compare=False)
+    tracestate: str = field(default="", compare=False)
     #: Proved by a secret that is no longer the current one. Only the ingress wants to know.
     by_old_secret: bool = field(default=False, compare=False, metadata={"wire": False})
     #: The event's one name in records, logs and hints: the same for every redelivery of it.
@@ -45,6 +50,11 @@ class Event:
         name = digest(self.platform, self.app_id, self.message_id)
         object.__setattr__(self, "trace_id", name)
 
+    @property
+    def trace(self) -> Trace:
+        """What calls made for it tell of it."""
+        return Trace(self.trace_id, self.traceparent, self.tracestate)
+
     def to_wire(self, seal: Callable[[str], str]) -> str:
         """JSON for the event's record: text capped, `reply_secret` sealed.
 
@@ -52,6 +62,7 @@ class Event:
         """
         address = ",".join([f"{_quote(k)}:{_quote(v)}" for k, v in self.reply_address.items()])
         secret = seal(self.reply_secret) if self.reply_secret else ""
+        trace = self._trace_wire() if self.traceparent else ""
         return encodable(
             f'{{"v":{WIRE_VERSION},"platform":{_quote(self.platform)}'
             f',"app_id":{_quote(self.app_id)},"message_id":{_quote(self.message_id)}'
@@ -60,8 +71,11 @@ class Event:
             f',"sender_name":{_quote(self.sender_name)},"tenant_id":{_quote(self.tenant_id)}'
             f',"conversation_name":{_quote(self.conversation_name)}'
             f',"is_group":{"true" if self.is_group else "false"},"created_ms":{self.created_ms}'
-            f',"reply_address":{{{address}}},"reply_secret":{_quote(secret)}}}'
+            f',"reply_address":{{{address}}},"reply_secret":{_quote(secret)}{trace}}}'
         )
+
+    def _trace_wire(self) -> str:
+        return f',"traceparent":{_quote(self.traceparent)},"tracestate":{_quote(self.tracestate)}'
 
     @classmethod
     def from_wire(cls, wire: str, unseal: Callable[[str], str]) -> Event:

@@ -24,7 +24,7 @@ PURE_STDLIB = {
     *("hmac", "html", "importlib", "ipaddress", "itertools", "json", "logging", "re", "types"),
     *("typing", "unicodedata", "urllib"),
 }
-ROOM_NEIGHBOURS = ("base", "settings", "signing", "text")
+ROOM_NEIGHBOURS = ("base", "settings", "signing", "steps", "text")
 CELERY = {"celery", "kombu", "billiard"}
 #: What opens sockets or files, or reads the clock: not for what is pure.
 NOT_IN_SHARED = {"redis", "aiohttp", "requests", "urllib3", "socket", "ssl", "http", "asyncio"}

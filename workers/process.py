@@ -69,7 +69,7 @@ class Process:
             self._live.settings.chain_of(bot.settings),
             messages,
             deadline,
-            event.trace_id,
+            event.trace,
             attempt=claim.attempt,
             on_text=partial(self._has_begun, claim) if bot.settings.notice_after_s else None,
         )

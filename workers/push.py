@@ -67,7 +67,7 @@ class Push:
         else:
             route, delivered = self._deliver(claim, bot, event, part)
         following = self._lanes.settle(
-            claim, next_part=index + 1, parts=len(reply.parts), go_on=go_on()
+            claim, next_part=index + 1, parts=len(reply.parts), route=route.name, go_on=go_on()
         )
         metadata: dict[str, Any] = {
             "attempt": claim.attempt,

@@ -128,13 +128,16 @@ class Stage:
             logger.warning("notice.impossible", extra={"metadata": {"error": describe(fault)}})
             return None
 
-    def _log(self, claim: Claim, error: Exception, fate: object) -> None:
+    def _log(self, claim: Claim, error: Exception, fate: Retry | Dead) -> None:
+        is_dead = isinstance(fate, Dead)
         metadata = {
             "stage": self.name,
             "attempt": claim.attempt,
             "error": describe(error),
-            "fate": "retry" if isinstance(fate, Retry) else "dead",
+            "fate": "dead" if is_dead else "retry",
         }
         if not isinstance(error, TaskError):  # our bug: say where, without the error's own text
             metadata["stack"] = "".join(traceback.format_tb(error.__traceback__))
-        logger.warning("attempt.failed", extra={"metadata": metadata})
+        is_lost = is_dead and not claim.is_notice
+        level = logging.ERROR if is_lost else logging.WARNING
+        logger.log(level, "attempt.failed", extra={"metadata": metadata})

@@ -120,15 +120,15 @@ class Lanes:
         return self._read_next(wish, self._checked("reject", names, [*args, *self._told(wish)]))
 
     def settle(
-        self, claim: Claim, *, next_part: int, parts: int, go_on: GoOn = STOP
+        self, claim: Claim, *, next_part: int, parts: int, route: str = "", go_on: GoOn = STOP
     ) -> Claim | None:
-        """Record a delivered part; the last one finishes the event.
+        """Record a part that went out by `route`; the last one finishes the event.
 
         Returns and raises: as `write_back`.
         """
         wish = Wish.of(go_on)
         names = [claim.lane, claim.event_key, claim.keys.bot.counts]
-        args = [claim.id, claim.head, next_part, parts, *self._told(wish)]
+        args = [claim.id, claim.head, next_part, parts, *self._told(wish), route]
         return self._read_next(wish, self._checked("settle", names, args))
 
     def retry(

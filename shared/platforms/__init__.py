@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 
 class Room(NamedTuple):
-    """Where a platform's four classes live, each as "module:Class"."""
+    """Where a platform's four classes live, each as "module:Class", and what explains refusals."""
 
     settings: str
     inbound: str
     outbound: str
     caller: str
+    explain: str
 
     @classmethod
     def of(cls, folder: str, prefix: str) -> Room:
@@ -25,6 +26,7 @@ class Room(NamedTuple):
             f"{base}.inbound:{prefix}Inbound",
             f"{base}.outbound:{prefix}Outbound",
             f"{base}.caller:{prefix}Caller",
+            f"{base}.explain:explain",
         )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from shared.http_values import HttpRequest, HttpResponse, RawRequest
 from shared.messages import Challenge, Delivered, Event, Ignored, Part, Route, Token
+from shared.platforms.steps import Step
 
 
 class Inbound(Protocol):
@@ -22,6 +23,13 @@ class Inbound(Protocol):
 
     def busy_answer(self) -> Mapping[str, Any] | None:
         """The body of an HTTP 200 that tells the person to send again; None if there is no such."""
+
+
+class Explain(Protocol):
+    """`explain` of a room: the checks of its `receive`, looked at again for a reader of the log."""
+
+    def __call__(self, settings: Any, request: RawRequest, *, now: float) -> Iterable[Step]:
+        """All checks of a refused call; the one that refused it is among those that failed."""
 
 
 class Outbound(Protocol):

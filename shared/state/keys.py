@@ -35,6 +35,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `clawdbot:taken:{claim}` | string | 30 s | the lane claimed in the call that ended this claim |
 | `clawdbot:sweeper` | string | 5 s | which worker sweeps |
 | `clawdbot:stopping:{owner}` | string | 1 h | was asked to stop: its lost claims don't count |
+| `clawdbot:words:{day}` | hash | 3 days | numbers of names in the lines of events that ended then |
 | `clawdbot:workers` | hash | none | worker name: JSON `{queues, pool, limits, seen_ms}` |
 | `clawdbot:workers:active` | hash | none | worker name: ms of its last claim, renewal or settling |
 | `clawdbot:breaker:{model}` | hash | 1 h | a model's failed calls; open until when; its probe |
@@ -88,6 +89,11 @@ def event_id_of(entry: str) -> str:
 
 def breaker(model: str) -> str:
     return f"clawdbot:breaker:{model}"
+
+
+def words(day: int) -> str:
+    """day: of Unix time, in which the events ended."""
+    return f"clawdbot:words:{day}"
 
 
 def slots(model: str) -> str:

@@ -1,12 +1,13 @@
 """Redis frozen, or gone for ten seconds: refused at once meanwhile, nothing lost, no secret told.
 
 This stack has a worker on every pool and logs at DEBUG: what its processes write is searched for
-secrets in the end.
+secrets in the end, and held against the index template.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,7 @@ import aiohttp
 import pytest
 
 from shared.state import keys
+from tests.contract.elastic import faults, ingested, properties, unmapped
 from tests.e2e.stack import Stack, Worker
 from tests.e2e.talk import Talk, deliver, eventually, new_chat
 from tests.simulator import credentials
@@ -36,7 +38,7 @@ ANSWER_LIMIT_S = 2.0  #: a refusal takes 0.8 s; Feishu waits 3 s
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     directory = tmp_path_factory.mktemp("outage")
-    settings = {"LOG_LEVEL": "DEBUG"}
+    settings = {"LOG_LEVEL": "DEBUG", "CLAWDBOT_LOG_DIR": str(directory / "logs")}
     with Stack(directory / "run", workers=WORKERS, settings=settings) as running:
         yield running
 
@@ -126,6 +128,37 @@ async def test_no_log_line_holds_a_secret(talk: Talk, stack: Stack) -> None:
     assert log.count("event.received") > 40
     assert '"level":"DEBUG"' in log
     assert lines == []
+
+
+async def test_every_log_line_fits_the_index_template(stack: Stack) -> None:
+    """Ours, Celery's, tracebacks of the outage; of ours, every field can be searched for."""
+    fields = properties()
+    lines = {
+        line
+        for file in (stack.directory.parent / "logs").glob("*.log")
+        for line in file.read_text("utf-8").splitlines()
+    }
+
+    documents = [ingested(line) for line in lines if json.loads(line)]
+    assert [fault for document in documents for fault in faults(document, fields)] == []
+    ours = [each for each in documents if "logger" not in each["metadata"]]
+    assert {name for document in ours for name in unmapped(document, fields)} == set()
+    assert {each["service"] for each in documents} >= {"ingress", "worker"}
+    assert {each["level"] for each in documents} >= {"DEBUG", "INFO", "WARNING", "ERROR"}
+    foreign = {each["metadata"].get("logger", "").partition(".")[0] for each in documents}
+    assert foreign >= {"celery"}
+    assert any("exception" in each["metadata"] for each in documents)
+    assert any(each["message"] == "refusal.explained" for each in ours)
+
+
+async def test_what_processes_print_besides_is_kept_as_text(stack: Stack) -> None:
+    """Celery's banner, for one: Filebeat ships it from a container's output."""
+    printed = [line for line in stack.log_text().splitlines() if not line.startswith("{")]
+
+    for line in printed:
+        document = ingested(line)
+        assert (document["message"], document["level"]) == (line, "UNKNOWN")
+        assert list(faults(document, properties())) == []
 
 
 async def _all_work(stack: Stack, since_ms: float) -> bool:

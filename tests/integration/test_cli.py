@@ -19,6 +19,7 @@ from tests.integration.lanes import BOT, USAGE, Bench, event, inbox, outbox
 from tests.redis_server import RedisServer, free_port
 
 NOTICE = Reply(("sorry",), kind="notice")
+QUOTA = "quota of user: requests_per_day"
 
 
 class Operator:
@@ -106,7 +107,12 @@ def test_dead_show_has_the_message_the_reason_and_the_history(
 
     shown = operator.told("dead", "show", getattr(first, by))
 
-    for words in ("what I wrote", "Ada", "attempt 1: model:503: busy", "model:401: wrong key"):
+    for words in (
+        "what I wrote",
+        "Ada",
+        "attempt 1 by w1@host: model:503: busy",
+        "model:401: wrong key",
+    ):
         assert words in shown
     letter = operator.json("dead", "show", getattr(first, by))
     assert letter["steps"][0]["what"] == "accepted"
@@ -171,6 +177,22 @@ def test_dead_drop_all(operator: Operator, bench: Bench) -> None:
     assert operator.told("dead", "drop", "--all", "--yes") == "dropped 3 of 3\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "done"), [(["replay"], "replayed"), (["drop", "--yes"], "dropped")]
+)
+def test_programs_are_told_which_letters_were_there(
+    command: list[str], done: str, operator: Operator, bench: Bench
+) -> None:
+    letter, other = killed(bench), answered(bench)
+    names = [letter.trace_id, other.trace_id, letter.trace_id]
+
+    result = operator.run("dead", *command, "--json", *names)
+
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {done: [letter.trace_id], "not_dead": [other.trace_id]}
+    assert "not dead" in result.stderr
+
+
 @pytest.mark.parametrize("command", ["replay", "drop"])
 @pytest.mark.parametrize("arguments", [[], ["--all", "some-event"]])
 def test_letters_are_named_or_all_are_meant(
@@ -202,7 +224,7 @@ def written(bench: Bench) -> Event:
 
 def rejected(bench: Bench) -> Event:
     first = waiting(bench)
-    bench.lanes.reject(bench.claim(first), "quota of user: requests_per_day", NOTICE)
+    bench.lanes.reject(bench.claim(first), QUOTA, NOTICE)
     return first
 
 
@@ -234,15 +256,15 @@ def told(bench: Bench) -> Event:
 
 STATES: list[Any] = [
     (waiting, "waiting for the model", "accepted"),
-    (retried, "waiting for the model", "process, attempt 1: model:503: busy"),
+    (retried, "waiting for the model", "process, attempt 1 by w1@host: model:503: busy"),
     (told, "waiting for the model", "told that it takes longer"),
-    (written, "waiting for push", "reply written (attempts: 1)"),
+    (written, "waiting for push", "reply written (attempts: 1, worker w1@host)"),
     (killed, "dead", "dead: model:401: wrong key"),
-    (answered, "answered", "answered (attempts to push: 1)"),
-    (dropped, "dropped", "dropped (attempts to push: 0)"),
-    (rejected, "rejected, its notice waiting for push", "requests_per_day"),
-    (told_of_it, "rejected", "rejected (attempts to push: 1)"),
-    (rejected_again, "rejected", "rejected (attempts to push: 0)"),
+    (answered, "answered", "answered (attempts to push: 1, worker w1@host)"),
+    (dropped, "dropped", "dropped (attempts to push: 0, last failure model:401)"),
+    (rejected, "rejected, its notice waiting for push", f"by w1@host: rejected: {QUOTA}"),
+    (told_of_it, "rejected", f"rejected (attempts to push: 1, worker w1@host, why {QUOTA})"),
+    (rejected_again, "rejected", f"rejected (attempts to push: 0, why {QUOTA})"),
 ]
 
 
@@ -258,7 +280,9 @@ def test_trace_tells_the_way_of_an_event_in_every_stage(
 
     assert told[0] == f"{BOT.prefix}  {first.trace_id}  {fate}"
     assert told[1].endswith("  accepted")
-    assert told[-1].endswith(last)
+    shown = told[:-1] if way["now"] else told
+    assert shown[-1].endswith(last)
+    assert told[-1] == (f"  now: {way['now']}" if way["now"] else shown[-1])
     assert (way["fate"], way["trace_id"]) == (fate, first.trace_id)
     times = [step["ms"] for step in way["steps"]]
     assert times == sorted(times)

@@ -14,6 +14,7 @@ from shared.config import Settings
 from shared.errors import KeyRefusedError, TransientError
 from shared.state.key_ring import DAY_MS, Entry, KeyRing, RingError
 from shared.state.keys import RingKeys
+from shared.trace_context import Trace
 from tests.integration.gateway import settings_for, simulator
 from tests.redis_server import RedisServer, free_port
 from tests.simulator.world import World
@@ -232,7 +233,7 @@ def models_of(settings: Settings, client: redis.Redis, http: HttpClient) -> Mode
 
 
 def ask(models: Models, total_s: float = 10) -> str:
-    return models.answer(("default",), MESSAGES, Deadline(total_s, 5), "trace").text
+    return models.answer(("default",), MESSAGES, Deadline(total_s, 5), Trace("trace")).text
 
 
 def test_a_pair_is_exchanged_once_for_all_workers(

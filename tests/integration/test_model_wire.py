@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from shared.errors import DeadlineError, NotSentError, TransientError
+from shared.trace_context import Trace
 from tests.integration import slow_server as slow
 from workers.client import HttpClient
 from workers.deadline import Deadline
@@ -39,7 +40,7 @@ def ask(
     endpoint = f"http://127.0.0.1:{server.port}/v1"
     model = Model(client, endpoint=endpoint, name="test-model", **settings)
     return model.answer(
-        [{"role": "user", "content": "hi"}], "sk-test", deadline or Deadline(60, 30), "trace"
+        [{"role": "user", "content": "hi"}], "sk-test", deadline or Deadline(60, 30), Trace("trace")
     )
 
 

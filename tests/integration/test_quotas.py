@@ -340,7 +340,7 @@ def test_a_rejected_event_ends_when_its_notice_is_delivered(door: Door) -> None:
 
     assert Reply.from_wire(reply.record["reply"]) == NOTICE
     assert door.bench.counts() == {"accepted": 1, "rejected": 1}
-    assert door.bench.client.get(BOT.event(first.trace_id)).startswith("r ")
+    assert door.bench.client.get(BOT.event(first.trace_id)).startswith("r11")
     assert not door.bench.client.exists(reply.keys.history)
 
 

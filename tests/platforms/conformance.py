@@ -14,7 +14,8 @@ from shared.errors import RequestRejectedError, TaskError
 from shared.http_values import HttpResponse, RawRequest
 from shared.messages import Challenge, Delivered, Event, Ignored, Part, Token
 from shared.platforms import PLATFORMS, load
-from shared.platforms.base import Caller, Inbound, Outbound
+from shared.platforms.base import Caller, Explain, Inbound, Outbound
+from shared.platforms.steps import Step
 
 #: Deterministic, and without a time limit: the machine may be busy.
 property_test = settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -105,11 +106,28 @@ class RoomConformance:
             outcome = inbound.receive(request, now=self.now)
         except RequestRejectedError as error:
             assert error.status in (400, 401)  # noqa: PT017
+            self.assert_explained(request, error.reason)
             return
         assert isinstance(outcome, Event | Challenge | Ignored)
         if isinstance(outcome, Event):
             outcome.to_wire(lambda secret: secret).encode()
             assert all(isinstance(value, str) for value in outcome.reply_address.values())
+
+    def explained(self, request: RawRequest, **changes: Any) -> list[Step]:
+        explain: Explain = load(PLATFORMS[self.platform].explain)
+        return list(explain(self.settings(**changes), request, now=self.now))
+
+    def assert_explained(self, request: RawRequest, reason: str) -> None:
+        """The check that refused the call is among those that are shown to have failed."""
+        steps = self.explained(request)
+        assert reason in {step.name for step in steps if not step.passed}
+        assert_nothing_is_told(steps, *self.secrets(), *request.headers.values())
+
+    def secrets(self) -> set[str]:
+        """The secrets among the options."""
+        names = ("secret", "key", "token")
+        values = {v for k, v in self.options.items() if any(name in k for name in names)}
+        return values - {self.settings().bot_id}
 
     # Receiving
 
@@ -199,6 +217,27 @@ class RoomConformance:
         with pytest.raises(RequestRejectedError):
             self.inbound().receive(self.called(self.caller(**changed)), now=self.now)
 
+    # Explaining a refusal
+
+    def test_an_authentic_call_passes_every_check(self) -> None:
+        steps = self.explained(self.signed(dumped(self.body)))
+        assert {step.name for step in steps if not step.passed} == set()
+        assert_nothing_is_told(steps, *self.secrets(), *self.signed(b"").headers.values())
+
+    def test_a_signature_of_the_other_scheme_is_recognised(self) -> None:
+        request = self.signed(dumped(self.body))
+        if "signature" not in {step.name for step in self.explained(request)}:
+            return  # without a key to sign with, the platform has no signature to recognise
+        steps = self.explained(request, signature_scheme="guide")
+        (signature,) = [step for step in steps if step.name == "signature"]
+        assert not signature.passed
+        assert signature.facts["would_match"] == "signature_scheme platform"
+
+    def test_every_fact_can_be_written_down(self) -> None:
+        for request in (RawRequest({}, b""), self.signed(b"{}"), self.signed(dumped(self.body))):
+            for step in self.explained(request):
+                assert json.loads(json.dumps(dict(step.facts))) == dict(step.facts)
+
     # Replying
 
     def test_the_event_can_be_answered_by_every_route_it_offers(self) -> None:
@@ -270,11 +309,8 @@ class RoomConformance:
         check()
 
     def test_no_error_shows_a_secret(self) -> None:
-        secrets = [
-            v for k, v in self.options.items() if "secret" in k or "key" in k or "token" in k
-        ]
         shown = repr(self.settings()) + " ".join(self.settings(signature_scheme="guide").warnings())
-        for secret in set(secrets) - {self.settings().bot_id}:
+        for secret in self.secrets():
             assert secret not in shown
 
     def test_the_guide_scheme_refuses_the_platforms_own_signature(self) -> None:
@@ -286,6 +322,14 @@ class RoomConformance:
     def test_only_the_guide_scheme_is_warned_about(self) -> None:
         assert self.settings().warnings() == []
         assert "guide" in self.settings(signature_scheme="guide").warnings()[0]
+
+
+def assert_nothing_is_told(steps: list[Step], *secrets: str) -> None:
+    """No secret, signature or header stands in a fact, not even half of it."""
+    shown = json.dumps([dict(step.facts) for step in steps], ensure_ascii=False)
+    for secret in secrets:
+        for half in (secret[: len(secret) // 2], secret[len(secret) // 2 :]):
+            assert len(half) < 8 or half not in shown
 
 
 def _assert_read(read: Any, kind: type) -> None:

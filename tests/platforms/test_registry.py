@@ -29,6 +29,7 @@ def test_a_room_is_written_as_module_and_class() -> None:
         "shared.platforms.feishu.inbound:FeishuInbound",
         "shared.platforms.feishu.outbound:FeishuOutbound",
         "shared.platforms.feishu.caller:FeishuCaller",
+        "shared.platforms.feishu.explain:explain",
     )
 
 

@@ -56,13 +56,14 @@ class Send:
 class ModelCall:
     """One call of a model. `outcome` is empty while it runs.
 
-    name: `model` or `backup`. key: names the key that it came with.
+    name: `model` or `backup`. key: names the key that it came with. traceparent: its header.
     """
 
     text: str
     messages: int
     name: str = "model"
     key: str = ""
+    traceparent: str = ""
     outcome: str = ""
     ended_at: float = 0.0
     at: float = 0.0

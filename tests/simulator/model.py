@@ -36,7 +36,13 @@ class Model:
         question, earlier = read_messages(body["messages"])
         name = request.match_info["name"]
         fault = self._world.faults.take(name, question)
-        call = ModelCall(question, len(body["messages"]), name, key_name(_bearer(request)))
+        call = ModelCall(
+            question,
+            len(body["messages"]),
+            name,
+            key_name(_bearer(request)),
+            request.headers.get("traceparent", ""),
+        )
         self._world.ledger.start_model_call(call)
         outcome = "abandoned"
         try:

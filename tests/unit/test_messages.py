@@ -18,7 +18,9 @@ from shared.messages import (
     digest,
     dump_json,
 )
+from shared.trace_context import Trace
 
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ANY_TEXT = st.text(st.characters(), max_size=60)  # lone surrogates included
 
 
@@ -49,11 +51,31 @@ def test_any_text_can_be_written_to_redis(text: str, name: str) -> None:
 def test_the_wire_form_is_what_the_general_encoder_writes(
     text: str, name: str, group: bool, address: dict[str, str]
 ) -> None:
-    event = make(text=text, sender_id=name, is_group=group, reply_address=address, created_ms=7)
+    event = make(
+        text=text,
+        sender_id=name,
+        is_group=group,
+        reply_address=address,
+        created_ms=7,
+        traceparent=PARENT,
+        tracestate="rojo=1",
+    )
     names = [f.name for f in fields(Event) if f.init and f.metadata.get("wire", True)]
     values = {name: getattr(event, name) for name in names}
 
     assert event.to_wire(str) == dump_json({"v": WIRE_VERSION, **values})
+
+
+def test_the_trace_of_its_call_goes_with_an_event() -> None:
+    event = make(traceparent=PARENT, tracestate="rojo=1")
+
+    assert Event.from_wire(event.to_wire(str), str).trace == Trace(event.trace_id, PARENT, "rojo=1")
+    assert event == make(), "a redelivery under another trace is the same event"
+
+
+def test_an_event_without_a_trace_takes_no_byte_for_it() -> None:
+    assert "trace" not in make().to_wire(str)
+    assert make().trace == Trace(make().trace_id)
 
 
 def test_with_which_secret_an_event_was_proved_stays_in_the_ingress() -> None:

@@ -16,6 +16,7 @@ from shared.errors import (
     TaskError,
     TransientError,
 )
+from shared.trace_context import Trace
 from workers.deadline import Deadline
 from workers.model.chain import Models
 from workers.model.chat import Answer, OnText
@@ -47,7 +48,7 @@ def ask(*outcomes: TaskError | None, attempt: int = 1, uses_up: bool = False) ->
         name: Said(name, outcome, uses_up) for name, outcome in zip(CHAIN, outcomes, strict=False)
     }
     models = Models(said)  # type: ignore[arg-type]
-    return models.answer(CHAIN, [], Deadline(60, 5), "trace", attempt=attempt)
+    return models.answer(CHAIN, [], Deadline(60, 5), Trace("trace"), attempt=attempt)
 
 
 def test_the_preferred_model_answers() -> None:
@@ -104,4 +105,4 @@ def test_a_busy_model_is_waited_for_when_nobody_else_can() -> None:
 
 def test_without_any_model_the_setting_is_named() -> None:
     with pytest.raises(PermanentError, match="CLAWDBOT_ENDPOINT"):
-        Models({}).answer(("default",), [], Deadline(60, 5), "trace")
+        Models({}).answer(("default",), [], Deadline(60, 5), Trace("trace"))

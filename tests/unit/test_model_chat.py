@@ -23,6 +23,7 @@ from shared.errors import (
     TransientError,
 )
 from shared.http_values import HttpRequest, HttpResponse
+from shared.trace_context import Trace
 from workers.deadline import Deadline
 from workers.model.chat import MAX_TEXT_BYTES, Answer, Model, OnText, chat_request, read_answer
 from workers.model.errors import http_error, is_retryable, server_delay_s
@@ -37,6 +38,9 @@ MESSAGES = [{"role": "user", "content": "你好"}]
 
 def of_kind(kind: str) -> list[Any]:
     return [pytest.param(v["input"], v["expect"], id=v["id"]) for v in VECTORS if v["kind"] == kind]
+
+
+TRACE = Trace("trace-1")
 
 
 class Wire:
@@ -82,7 +86,11 @@ class Wire:
 
 
 def ask(
-    wire: Wire, deadline: Deadline | None = None, on_text: OnText = None, **settings: Any
+    wire: Wire,
+    deadline: Deadline | None = None,
+    on_text: OnText = None,
+    trace: Trace = TRACE,
+    **settings: Any,
 ) -> Answer:
     model = Model(
         wire,  # type: ignore[arg-type]
@@ -91,7 +99,7 @@ def ask(
         clock=lambda: NOW,
         **settings,
     )
-    return model.answer(MESSAGES, "sk-test", deadline or Deadline(60, 5), "trace-1", on_text)
+    return model.answer(MESSAGES, "sk-test", deadline or Deadline(60, 5), trace, on_text)
 
 
 def event(value: Any) -> bytes:
@@ -178,6 +186,22 @@ def test_settings_and_trace_id_are_sent_and_unset_ones_left_out() -> None:
     assert (body["model"], body["temperature"], body["messages"]) == ("test-model", 0.0, MESSAGES)
     assert "max_tokens" not in body
     assert wire.requests[0].headers["X-Trace-Id"] == "trace-1"
+
+
+def test_every_call_is_a_span_of_its_own_in_the_callers_trace() -> None:
+    wire = Wire(said("a"), DONE)
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    trace = Trace("c91c3e84ebb4e404745addee", f"00-{trace_id}-00f067aa0ba902b7-01", "rojo=1")
+
+    for _ in range(2):
+        ask(wire, trace=trace)
+
+    sent = [request.headers["traceparent"].split("-") for request in wire.requests]
+    assert [(ver, trace, flags) for ver, trace, _, flags in sent] == 2 * [("00", trace_id, "01")]
+    spans = {span for _, _, span, _ in sent}
+    assert len(spans) == 2
+    assert "00f067aa0ba902b7" not in spans
+    assert [request.headers["tracestate"] for request in wire.requests] == ["rojo=1", "rojo=1"]
 
 
 def test_connection_is_finished_after_the_done_mark() -> None:

@@ -330,3 +330,20 @@ def test_a_failure_is_logged_with_the_trace_and_without_texts(
     assert (metadata["stage"], metadata["attempt"], metadata["fate"]) == ("process", 1, "retry")
     assert "test_stage.py" in metadata["stack"]
     assert "person" not in str(metadata)
+
+
+@pytest.mark.parametrize(
+    ("error", "head", "level"),
+    [
+        (TransientError("model:503"), "trace-1", "WARNING"),
+        (PermanentError("model:401"), "trace-1", "ERROR"),
+        (PermanentError("feishu:230002"), "!trace-1", "WARNING"),
+    ],
+)
+def test_what_is_given_up_is_an_error_and_a_notice_is_not_worth_one(
+    error: Exception, head: str, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        fate_of(error, head=head)
+
+    assert [record.levelname for record in caplog.records] == [level]

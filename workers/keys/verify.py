@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 
 from shared.config.models import NamedModel
 from shared.errors import KeyRefusedError, TaskError
+from shared.trace_context import Trace
 from workers.client import HttpClient
 from workers.deadline import Deadline
 from workers.keys.bearers import Bearers
@@ -13,7 +15,6 @@ from workers.keys.pair import KeyPair
 from workers.model.chat import Model
 
 _MESSAGES = [{"role": "user", "content": "ping"}]
-_TRACE_ID = "keys-verify"
 
 #: The key was accepted, though one token gave no word to show.
 _ACCEPTED = frozenset({"model:empty", "model:content_filter"})
@@ -53,7 +54,7 @@ class Verifier:
 
     def _ask(self, bearer: str, deadline: Deadline) -> None:
         try:
-            self._model.answer(_MESSAGES, bearer, deadline, _TRACE_ID)
+            self._model.answer(_MESSAGES, bearer, deadline, Trace(secrets.token_hex(12)))
         except TaskError as error:
             if error.code not in _ACCEPTED:
                 raise

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from shared.errors import BreakerOpenError, BusyError, PermanentError, TaskError, TransientError
+from shared.trace_context import Trace
 from workers.deadline import Deadline
 from workers.model.chat import Answer, OnText
 from workers.model.endpoint import ChatMessages, Endpoint
@@ -34,7 +35,7 @@ class Models:
         chain: Sequence[str],
         messages: ChatMessages,
         deadline: Deadline,
-        trace_id: str,
+        trace: Trace,
         *,
         attempt: int = 1,
         on_text: OnText = None,
@@ -51,7 +52,7 @@ class Models:
         busy: Endpoint | None = None
         for endpoint in self._in_turn(chain, attempt):
             try:
-                return endpoint.answer(messages, deadline, trace_id, on_text=on_text)
+                return endpoint.answer(messages, deadline, trace, on_text=on_text)
             except BusyError:
                 busy = busy or endpoint
             except TaskError as error:
@@ -61,7 +62,7 @@ class Models:
                 _log(endpoint, error)
         if busy is not None:  # nobody else can: then a slot is worth waiting for
             wait_s = deadline.remaining() * SLOT_WAIT_SHARE
-            return busy.answer(messages, deadline, trace_id, on_text=on_text, slot_wait_s=wait_s)
+            return busy.answer(messages, deadline, trace, on_text=on_text, slot_wait_s=wait_s)
         raise _most_hopeful(failures)
 
     def _in_turn(self, chain: Sequence[str], attempt: int) -> list[Endpoint]:

@@ -6,6 +6,7 @@ Protocol: https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from shared.errors import (
 )
 from shared.http_values import HttpRequest, HttpResponse
 from shared.messages import cap_text
+from shared.trace_context import Trace
 from workers.client import HttpClient, StreamedResponse
 from workers.deadline import Deadline
 from workers.model.errors import body_error, http_error
@@ -54,12 +56,17 @@ class Answer:
     first_token_s: float = field(default=0.0, compare=False)
 
 
+def _new_span_id() -> str:
+    return secrets.token_hex(8)
+
+
 class Model:
     """One model at one endpoint. Thread-safe.
 
     endpoint: the base address, such as https://qianfan.baidubce.com/v2
     stream: False: the whole answer has to come within the deadline's stall budget.
     clock: Unix time, to read a `Retry-After` that is a date.
+    new_span_id: 16 hex digits that name one call.
     """
 
     def __init__(
@@ -72,19 +79,21 @@ class Model:
         temperature: float | None = None,
         max_tokens: int | None = None,
         clock: Callable[[], float] = time.time,
+        new_span_id: Callable[[], str] = _new_span_id,
     ) -> None:
         self._client = client
         self._endpoint = endpoint
         self._stream = stream
         self._settings = {"model": name, "temperature": temperature, "max_tokens": max_tokens}
         self._clock = clock
+        self._new_span_id = new_span_id
 
     def answer(
         self,
         messages: list[dict[str, str]],
         bearer: str,
         deadline: Deadline,
-        trace_id: str,
+        trace: Trace,
         on_text: OnText = None,
     ) -> Answer:
         """Ask once. Each token, seen or of reasoning, is progress for the deadline.
@@ -102,7 +111,7 @@ class Model:
             bearer,
             {**self._settings, "messages": messages},
             stream=self._stream,
-            trace_id=trace_id,
+            trace_headers=trace.headers(self._new_span_id()),
         )
         if self._stream:
             return self._read_stream(request, deadline, on_text)
@@ -137,7 +146,7 @@ def chat_request(
     settings: Mapping[str, Any],
     *,
     stream: bool,
-    trace_id: str = "",
+    trace_headers: Mapping[str, str] | None = None,
 ) -> HttpRequest:
     """The request for a completion. `settings`: its JSON members; those that are None are left out.
 
@@ -151,9 +160,8 @@ def chat_request(
         "Content-Type": "application/json",
         "Accept": "application/json",
         "Authorization": f"Bearer {key}",
+        **(trace_headers or {}),
     }
-    if trace_id:
-        headers["X-Trace-Id"] = trace_id
     return HttpRequest.post_json(f"{base}/chat/completions", body, headers)
 
 

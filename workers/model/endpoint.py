@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 
 from shared.errors import KeyRefusedError, PermanentError, TransientError
+from shared.trace_context import Trace
 from workers.deadline import Deadline
 from workers.model.breaker import Breaker
 from workers.model.chat import Answer, Model, OnText
@@ -33,7 +34,7 @@ class Endpoint:
         self,
         messages: ChatMessages,
         deadline: Deadline,
-        trace_id: str,
+        trace: Trace,
         *,
         on_text: OnText = None,
         slot_wait_s: float = 0.0,
@@ -51,7 +52,7 @@ class Endpoint:
         with self._slots.taken(self.name, slot_wait_s):
             deadline.progress()  # the wait for our own slot is not the model's silence
             try:
-                answer = self._with_a_key(messages, deadline, trace_id, on_text)
+                answer = self._with_a_key(messages, deadline, trace, on_text)
             except TransientError:
                 self._breaker.ended(probe, first_token_s=None)
                 raise
@@ -62,12 +63,12 @@ class Endpoint:
         return replace(answer, model=self.name)
 
     def _with_a_key(
-        self, messages: ChatMessages, deadline: Deadline, trace_id: str, on_text: OnText
+        self, messages: ChatMessages, deadline: Deadline, trace: Trace, on_text: OnText
     ) -> Answer:
         refusal: KeyRefusedError | None = None
         for key in self._keys.usable(deadline):
             try:
-                return self._model.answer(messages, key.bearer, deadline, trace_id, on_text)
+                return self._model.answer(messages, key.bearer, deadline, trace, on_text)
             except KeyRefusedError as error:
                 refusal = error
                 metadata = {"model": self.name, "key": key.id, "code": error.code}

@@ -18,6 +18,7 @@ from shared.envelope import hint_templates
 from shared.errors import StateUnavailableError
 from shared.messages import digest
 from shared.state.keys import BotKeys
+from shared.trace_context import PADDING
 from workers.redis_client import connect
 from workers.store import Lanes
 
@@ -36,9 +37,10 @@ class Operator:
         return Lanes(self.client, owner="clawdbot", templates=hint_templates())
 
     def find(self, name: str) -> tuple[BotKeys, str] | None:
-        """The event that `name` (trace id, or the platform's message id) stands for."""
+        """The event that `name` (trace id, ours or the W3C's, or a message id) stands for."""
+        own = name.removeprefix(PADDING)
         for bot in self.bots:
-            for trace_id in (name, digest(bot.platform, bot.app_id, name)):
+            for trace_id in (own, digest(bot.platform, bot.app_id, name)):
                 if self.client.exists(bot.event(trace_id)):
                     return bot, trace_id
         return None

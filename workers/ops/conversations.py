@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -10,20 +9,24 @@ import click
 from shared.state.keys import LaneKeys
 from workers.conversation import read
 from workers.ops.context import Operator, operator, show_json
+from workers.ops.habits import confirm, json_option, yes_option
 
 _BOT = click.option("--bot", default="", help="platform:app_id, where several bots know it.")
 
 
 @click.group()
 def conversation() -> None:
-    """Look at what the model is reminded of in a conversation, or forget it."""
+    """Look at what the model is reminded of in a conversation, or forget it.
+
+    Example: clawdbot conversation show oc_5ad11d72b830411d72b836c20
+    """
 
 
 @conversation.command()
 @click.argument("conversation_id")
 @_BOT
 @click.option("--text", "with_text", is_flag=True, help="Show what was said, too.")
-@click.option("--json", "as_json", is_flag=True, help="For other programs.")
+@json_option
 def show(conversation_id: str, bot: str, with_text: bool, as_json: bool) -> None:
     """How many turns are remembered, how much memory they take, for how long.
 
@@ -44,8 +47,8 @@ def show(conversation_id: str, bot: str, with_text: bool, as_json: bool) -> None
 @conversation.command()
 @click.argument("conversation_id")
 @_BOT
-@click.option("--yes", is_flag=True, help="Don't ask.")
-@click.option("--json", "as_json", is_flag=True, help="For other programs.")
+@yes_option
+@json_option
 def forget(conversation_id: str, bot: str, yes: bool, as_json: bool) -> None:
     """Forget what was said: the next message begins a new conversation.
 
@@ -55,7 +58,7 @@ def forget(conversation_id: str, bot: str, yes: bool, as_json: bool) -> None:
     """
     with operator() as op:
         lane = _find(op, conversation_id, bot)
-        _confirm(conversation_id, yes)
+        confirm(f"forget what was said in {conversation_id}?", yes)
         entries = op.lanes.forget(lane)
     if as_json:
         show_json({"conversation": lane.conversation, "forgotten_entries": entries})
@@ -92,11 +95,3 @@ def _facts(op: Operator, lane: LaneKeys, *, with_text: bool) -> dict[str, Any]:
     if with_text:
         facts["messages"] = [read(entry) for entry in entries]
     return facts
-
-
-def _confirm(conversation_id: str, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("forgetting can't be undone: repeat with --yes")
-    click.confirm(f"forget what was said in {conversation_id}?", abort=True)

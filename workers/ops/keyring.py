@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import click
 from shared.state.key_ring import KeyRing
 from workers.keys.pair import KeyPair
 from workers.ops.context import show_json
+from workers.ops.habits import confirm, json_option, yes_option
 from workers.ops.key_desk import Desk, desk_of
 from workers.ops.key_rows import row_of, rows_of, show_row
 from workers.ops.pairs import from_file, from_hook, from_stdin, read_pair
@@ -19,10 +19,9 @@ Command = Callable[..., None]
 
 
 def _common(command: Command) -> Command:
-    command = click.option("--json", "as_json", is_flag=True, help="For other programs.")(command)
     return click.option(
         "--model", "name", default="default", show_default=True, help="Whose keys."
-    )(command)
+    )(json_option(command))
 
 
 def _takes_pair(command: Command) -> Command:
@@ -36,6 +35,8 @@ def keys() -> None:
     """List, add, rotate, archive or verify the models' keys.
 
     A new pair is JSON, {"akId": …, "akSecret": …}, or the secret alone. No command prints a secret.
+
+    Example: clawdbot keys list
     """
 
 
@@ -96,7 +97,7 @@ def rotate(name: str, as_json: bool, stdin: bool, file: Path | None, generate: b
 
 @keys.command()
 @click.argument("key_id", metavar="ID")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@yes_option
 @_common
 def archive(key_id: str, yes: bool, name: str, as_json: bool) -> None:
     """Take a key out of use at once and delete its secret.
@@ -105,7 +106,7 @@ def archive(key_id: str, yes: bool, name: str, as_json: bool) -> None:
     """
     with desk_of(name) as desk:
         entry = desk.store.read().ring.find(key_id)
-        _confirm(f"delete the secret of {key_id} ({entry.state if entry else 'unknown'})?", yes)
+        confirm(f"delete the secret of {key_id} ({entry.state if entry else 'unknown'})?", yes)
         ring = desk.archive(key_id)
     _tell(ring, key_id, as_json)
 
@@ -176,11 +177,3 @@ def _tell(ring: KeyRing, key_id: str, as_json: bool) -> None:
         show_json(row)
     else:
         show_row(row)
-
-
-def _confirm(question: str, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("this can't be undone: repeat with --yes")
-    click.confirm(question, abort=True)

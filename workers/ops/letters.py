@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from shared.state.keys import BotKeys
 from workers.ops.context import Operator, instant, operator, show_json
-from workers.ops.tracing import follow
+from workers.ops.habits import confirm, json_option, progress, yes_option
+from workers.ops.way import follow
+
+Letter = tuple[BotKeys, str]  #: whose, and its trace id
 
 EXAMPLE_LIMIT = 50
 
 
 @click.group()
 def dead() -> None:
-    """List, show, replay or drop dead letters."""
+    """List, show, replay or drop dead letters.
+
+    Example: clawdbot dead list
+    """
 
 
 @dead.command("list")
 @click.option("--limit", default=EXAMPLE_LIMIT, show_default=True, help="Newest first.")
-@click.option("--json", "as_json", is_flag=True, help="For other programs.")
+@json_option
 def list_letters(limit: int, as_json: bool) -> None:
     """One line a letter: when it died, in which stage, why.
 
@@ -42,7 +48,7 @@ def list_letters(limit: int, as_json: bool) -> None:
 
 @dead.command()
 @click.argument("event")
-@click.option("--json", "as_json", is_flag=True, help="For other programs.")
+@json_option
 def show(event: str, as_json: bool) -> None:
     """One letter whole: the message, the reason, the history of its attempts.
 
@@ -66,52 +72,66 @@ def show(event: str, as_json: bool) -> None:
 @dead.command()
 @click.argument("events", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every dead letter of every bot.")
-def replay(events: tuple[str, ...], every: bool) -> None:
+@json_option
+def replay(events: tuple[str, ...], every: bool, as_json: bool) -> None:
     """Put letters at the tail of their conversations again.
+
+    Exit code 1 when one of them is not dead (any more).
 
     Example: clawdbot dead replay 3f2a9c0b1d4e5f60718293a4
     """
     with operator() as op:
         chosen = _chosen(op, events, every)
-        replayed = [name for bot, name in chosen if op.lanes.replay(bot, name)]
-    click.echo(f"replayed {len(replayed)} of {len(chosen)}")
-    if len(replayed) < len(chosen):
-        raise click.ClickException("the others are not dead (any more)")
+        replayed = _each(chosen, "replaying", op.lanes.replay)
+    _tell("replayed", replayed, chosen, as_json)
 
 
 @dead.command()
 @click.argument("events", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every dead letter of every bot.")
-@click.option("--yes", is_flag=True, help="Don't ask.")
-def drop(events: tuple[str, ...], every: bool, yes: bool) -> None:
+@yes_option
+@json_option
+def drop(events: tuple[str, ...], every: bool, yes: bool, as_json: bool) -> None:
     """Forget letters for good.
+
+    Exit code 1 when one of them is not dead (any more).
 
     Example: clawdbot dead drop --yes 3f2a9c0b1d4e5f60718293a4
     """
     with operator() as op:
         chosen = _chosen(op, events, every)
-        _confirm(len(chosen), yes)
-        dropped = sum(op.lanes.drop(bot, [name]) for bot, name in chosen)
-    click.echo(f"dropped {dropped} of {len(chosen)}")
+        confirm(f"forget {len(chosen)} dead letters for good?", yes)
+        lanes = op.lanes
+        dropped = _each(chosen, "dropping", lambda bot, name: lanes.drop(bot, [name]) == 1)
+    _tell("dropped", dropped, chosen, as_json)
 
 
-def _confirm(letters: int, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("dropping can't be undone: repeat with --yes")
-    click.confirm(f"forget {letters} dead letters for good?", abort=True)
+def _each(letters: list[Letter], label: str, act: Callable[[BotKeys, str], bool]) -> list[str]:
+    """The trace ids of those for which `act` said that it is done."""
+    with progress(letters, label) as shown:
+        return [name for bot, name in shown if act(bot, name)]
 
 
-def _chosen(op: Operator, events: tuple[str, ...], every: bool) -> list[tuple[BotKeys, str]]:
+def _tell(done: str, names: list[str], chosen: list[Letter], as_json: bool) -> None:
+    found = set(names)
+    others = [name for _, name in chosen if name not in found]
+    if as_json:
+        show_json({done: names, "not_dead": others})
+    else:
+        click.echo(f"{done} {len(names)} of {len(chosen)}")
+    if others:
+        raise click.ClickException("the others are not dead (any more)")
+
+
+def _chosen(op: Operator, events: tuple[str, ...], every: bool) -> list[Letter]:
     if bool(events) == every:
         raise click.UsageError("name events, or give --all")
     if every:
         return [(bot, name) for bot in op.bots for name in op.client.zrange(bot.dead, 0, -1)]
-    return [op.must_find(name) for name in events]
+    return list(dict.fromkeys(op.must_find(name) for name in events))
 
 
-def _newest(op: Operator, limit: int) -> list[tuple[BotKeys, str]]:
+def _newest(op: Operator, limit: int) -> list[Letter]:
     dated = [
         (died, bot, name)
         for bot in op.bots

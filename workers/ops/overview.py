@@ -13,10 +13,11 @@ from shared.state.census import FATES, LANES_PER_CALL, Census
 from shared.state.keys import LaneKeys
 from shared.state.scripts import script
 from workers.ops.context import Operator, operator, show_json
+from workers.ops.habits import json_option, progress
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For other programs.")
+@json_option
 def queue(as_json: bool) -> None:
     """Lanes, events in flight (counted by walking), the oldest one, the conservation equation.
 
@@ -51,12 +52,11 @@ def take_census(op: Operator) -> dict[str, Census]:
     walk = op.client.register_script(script("walk"))
     names = [keys.DUE, *(bot.counts for bot in op.bots)]
     censuses = {bot.prefix: Census() for bot in op.bots}
-    first, lanes = 0, op.client.zcard(keys.DUE)
-    while first <= lanes:
-        answer = walk(keys=names, args=[first, first + LANES_PER_CALL - 1])
-        for census, walked, counters in zip(censuses.values(), *answer, strict=True):
-            census.add(walked, counters)
-        first += LANES_PER_CALL
+    with progress(range(0, op.client.zcard(keys.DUE) + 1, LANES_PER_CALL), "walking") as firsts:
+        for first in firsts:
+            answer = walk(keys=names, args=[first, first + LANES_PER_CALL - 1])
+            for census, walked, counters in zip(censuses.values(), *answer, strict=True):
+                census.add(walked, counters)
     return censuses
 
 

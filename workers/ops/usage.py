@@ -12,6 +12,7 @@ import click
 from shared.config.settings import DEFAULT_BOT, Bot
 from shared.state.keys import USAGE_DAYS, BotKeys
 from workers.ops.context import Operator, operator, show_json
+from workers.ops.habits import json_option, progress
 from workers.usage import KINDS, utc_offset_s
 
 DAY_S = 86_400
@@ -51,7 +52,7 @@ class Sums:
     help="Today and the days before it.",
 )
 @click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="Lines to show.")
-@click.option("--json", "as_json", is_flag=True, help="For other programs.")
+@json_option
 def usage(bot_name: str, by: str, days: int, top: int, as_json: bool) -> None:
     """Who used most: answered messages, tokens of prompts and of answers.
 
@@ -80,8 +81,9 @@ def consumers(op: Operator, bots: list[Bot], by: str, days: int) -> list[Sums]:
 
 def _counted(op: Operator, bots: list[Bot], kind: str, days: int) -> Iterator[tuple[Bot, str, str]]:
     today = _today(op)
-    for bot in bots:
-        for day in range(today - days + 1, today + 1):
+    wanted = [(bot, day) for bot in bots for day in range(today - days + 1, today + 1)]
+    with progress(wanted, "adding up") as found:
+        for bot, day in found:
             key = BotKeys(bot.platform, bot.app_id).usage(day)
             for field, counted in op.client.hgetall(key).items():
                 field_kind, _, name = field.partition(":")

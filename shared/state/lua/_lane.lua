@@ -14,6 +14,7 @@
 local DUE, HINTS, SUSPECT, SUSPECTS, ACTIVE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local TEMPLATE = { process = ARGV[1], push = ARGV[2] }
 local CALLER = ARGV[3]
+local WORKER = CALLER:match('^[^/]*')
 
 local HINT_GRACE_MS = 5000     -- a hint not claimed by then is looked after
 local HINT_GRACE_MAX_MS = 15000
@@ -38,7 +39,7 @@ local function load_state(lane)
   return state
 end
 
-local function active(now) redis.call('HSET', ACTIVE, CALLER:match('^[^/]*'), text_of(now)) end
+local function active(now) redis.call('HSET', ACTIVE, WORKER, text_of(now)) end
 
 -- A template cut at its "$": every second piece is a mark. Joining the pieces for each lane is
 -- cheaper than searching the whole template again.
@@ -111,40 +112,5 @@ local function enqueue(lane, id, now)
   if redis.call('RPUSH', lane, id) == 1 then hint(lane, now, 0) end
 end
 
--- What stays of a finished event: deduplication and its times, in one short string: fate (its
--- first letter), ms accepted, ms until the reply was written, ms until the end, attempts of both
--- stages, the beginning of the last claim's id. 44 characters take Redis no second allocation.
-local CLAIM_MARK = 8
-local function mark_of(claim) return claim:sub(1, CLAIM_MARK) end
-
-local function finish(event, fate, claim, now)
-  local f = redis.call('HMGET', event, 'accepted', 'written', 'process_tries', 'push_tries')
-  local accepted = tonumber(f[1]) or now
-  local written = f[2] and text_of(tonumber(f[2]) - accepted) or '-'
-  local line = table.concat({ fate:sub(1, 1), text_of(accepted), written, text_of(now - accepted),
-    f[3] or 0, f[4] or 0, mark_of(claim) }, ' ')
-  redis.call('DEL', event)
-  redis.call('SET', event, line, 'EX', 86400)
-end
-
--- The same, counted.
-local function finish_as(fate, event, counts, claim, now)
-  finish(event, fate, claim, now)
-  redis.call('HINCRBY', counts, fate, 1)
-end
-
-local function was_finished_by(event, claim)
-  local line = redis.call('GET', event)
-  return line and line:sub(-CLAIM_MARK) == mark_of(claim)
-end
-
 -- Not a hash: the event was dropped while its notice was under way.
 local function is_record(event) return redis.call('TYPE', event).ok == 'hash' end
-
--- A line of the event's history: what went wrong, when; the newest 2 KiB stay.
-local function note(event, stage, tries, text, now)
-  if not is_record(event) then return end
-  local log = (redis.call('HGET', event, 'log') or '') ..
-    text_of(now) .. '\t' .. stage .. '\t' .. tries .. '\t' .. text .. '\n'
-  redis.call('HSET', event, 'log', log:sub(-2048))
-end

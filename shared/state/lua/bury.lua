@@ -3,6 +3,7 @@
 -- The notice of a rejected event leaves none: it was rejected all the same.
 --@include _keys
 --@include _lane
+--@include _history
 --@include _quota
 -- KEYS 6 lane  7 event  8 counts  9 dead  10 noticed
 -- ARGV 4 claim id  5 head  6 why  7 notice (wire form, or '')
@@ -21,7 +22,7 @@ if redis.call('HGET', state_of(lane), 'claim') ~= claim then
 end
 
 active(now)
-note(event, stage, redis.call('HGET', state_of(lane), 'tries'), why, now)
+note_failure(event, stage, redis.call('HGET', state_of(lane), 'tries'), why, now)
 if is_record(event) then redis.call('HSET', event, 'buried_by', claim) end
 end_turn(lane, claim, now)
 if of_notice then

@@ -2,6 +2,7 @@
 -- Forget dead letters.
 --@include _keys
 --@include _lane
+--@include _history
 -- KEYS 6 counts  7 dead  8… events
 -- ARGV 4… event ids
 -- Returns how many were dropped.

@@ -2,6 +2,7 @@
 -- Policy lets an event have no answer: it ends as rejected, at once or after a notice of it.
 --@include _keys
 --@include _lane
+--@include _history
 --@include _claim
 -- KEYS 6 inbox  7 outbox  8 event  9 counts  10 noticed
 -- ARGV 4 claim id  5 event id  6 why  7 notice (wire form)
@@ -24,6 +25,7 @@ end
 
 active(now)
 redis.call('ZREM', WAITING, event)
+redis.call('HSET', event, 'process_worker', WORKER, 'code', why)
 if redis.call('SET', noticed, 1, 'NX', 'PX', ARGV[8]) then
   note(event, 'process', redis.call('HGET', state_of(inbox), 'tries'), 'rejected: ' .. why, now)
   redis.call('HSET', event, 'reply', notice, 'fate', 'rejected', 'written', text_of(now),

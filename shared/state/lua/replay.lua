@@ -2,6 +2,7 @@
 -- A dead letter joins the tail of its lane again. What was delivered stays delivered.
 --@include _keys
 --@include _lane
+--@include _history
 -- KEYS 6 event  7 counts  8 dead
 -- ARGV 4 event id
 -- Returns 'ok' or 'not_dead'.

@@ -2,6 +2,7 @@
 -- Give a head back that shall be tried again later. It keeps its place: order in the lane.
 --@include _keys
 --@include _lane
+--@include _history
 -- KEYS 6 lane  7 event
 -- ARGV 4 claim id  5 wait in ms  6 why  7 '1': nobody knows whether the send happened
 --   8 '1': the attempt did not even begin (our own limit was reached): it is not counted
@@ -19,7 +20,7 @@ if ARGV[8] == '1' then
     redis.call('HDEL', state_of(lane), 'since')
   end
 else
-  note(event, queue_of(lane), state.tries, ARGV[6], now)
+  note_failure(event, queue_of(lane), state.tries, ARGV[6], now)
 end
 local due = text_of(now + tonumber(ARGV[5]))
 redis.call('HDEL', state_of(lane), 'claim', 'lease', 'owner', 'turn')

@@ -27,7 +27,8 @@ if state[1] ~= claim then
 end
 
 active(now)
-redis.call('HSET', event, 'reply', ARGV[6], 'written', text_of(now), 'written_by', claim)
+redis.call('HSET', event, 'reply', ARGV[6], 'written', text_of(now), 'written_by', claim,
+  'process_worker', WORKER)
 local keep = state[2] and 0 or tonumber(ARGV[7])  -- forgotten meanwhile: nothing stays
 if keep > 0 then
   for i = 18 + consumers, #ARGV do redis.call('RPUSH', history, ARGV[i]) end

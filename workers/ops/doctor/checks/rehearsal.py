@@ -27,13 +27,13 @@ from workers.ops.doctor.checks.signatures import caller_of, title
 from workers.ops.doctor.finding import Finding, failed, ok, skipped, warning
 from workers.ops.doctor.subject import Subject, reason
 from workers.ops.overview import survey
-from workers.ops.tracing import follow
+from workers.ops.way import follow
 
 FOLLOWED_S = 15.0
 POLL_S = 0.05
 REFUSED_ADDRESS = 403
 
-Way = dict[str, Any]  #: see `workers.ops.tracing.follow`
+Way = dict[str, Any]  #: see `workers.ops.way.follow`
 
 
 def look(subject: Subject) -> Iterator[Finding]:
