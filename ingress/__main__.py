@@ -12,7 +12,7 @@ from aiohttp.http import HttpProcessingError
 
 from ingress.app import build_app
 from ingress.log_flush import flushed_each_turn
-from shared import logs
+from shared import audit, logs
 from shared.config import Settings, settings_or_exit
 from shared.process import raise_open_files_limit
 
@@ -81,7 +81,9 @@ async def _told_to_stop() -> None:
 def main() -> int:
     """Exit code 0 after a clean stop, 1 when the port can't be used, 2 for wrong settings."""
     settings = settings_or_exit()
-    logs.configure("ingress", level=settings.log.level, directory=settings.log.dir)
+    files = settings.log.files
+    logs.configure("ingress", level=settings.log.level, **files)
+    audit.configure("ingress", **files)
     raise_open_files_limit()
     try:
         with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:

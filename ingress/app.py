@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from zoneinfo import ZoneInfo
 
 import redis.asyncio
 from aiohttp import web
@@ -17,6 +18,7 @@ from ingress.key_gauges import KeyGauges
 from ingress.memory import MemoryWatch
 from ingress.metrics import Meter, Metrics
 from ingress.redis_client import connect
+from ingress.refusals import Refusals
 from ingress.webhook import MAX_AT_ONCE, Webhook
 from shared.config import Settings
 from shared.config.settings import DEFAULT_BOT
@@ -39,6 +41,7 @@ def build_app(settings: Settings) -> web.Application:
         wait_replicas=settings.redis.wait_replicas,
     )
     inbox = Inbox(client, hint_templates(), limits)
+    refusals = Refusals(client, ZoneInfo(settings.timezone))
     model_keys = KeyGauges(metrics.registry, list(settings.all_models()))
     health = Health(client, list(bots.values()), metrics, model_keys, memory, limits.queue_capacity)
 
@@ -46,7 +49,9 @@ def build_app(settings: Settings) -> web.Application:
     turns = asyncio.Semaphore(MAX_AT_ONCE)
     for (platform, name), bot in bots.items():
         meter = Meter(metrics, platform, name)
-        webhook = Webhook(bot, inbox, memory, meter, turns, log_content=settings.log.content)
+        webhook = Webhook(
+            bot, inbox, memory, meter, turns, refusals, log_content=settings.log.content
+        )
         # Plain paths are found by one lookup; patterns are tried one after the other.
         app.router.add_post(f"/{platform}/webhook/{name}", webhook.handle)
         if name == DEFAULT_BOT:
@@ -54,19 +59,21 @@ def build_app(settings: Settings) -> web.Application:
     app.router.add_get("/health", health.health)
     app.router.add_get("/ready", health.ready)
     app.router.add_get("/metrics", health.metrics)
-    app.cleanup_ctx.append(_lifespan(client, memory))
+    app.cleanup_ctx.append(_lifespan(client, memory, refusals))
     return app
 
 
 def _lifespan(
-    client: redis.asyncio.Redis, memory: MemoryWatch
+    client: redis.asyncio.Redis, memory: MemoryWatch, refusals: Refusals
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(_: web.Application) -> AsyncIterator[None]:
-        watch = asyncio.create_task(memory.run())
+        tasks = [asyncio.create_task(work) for work in (memory.run(), refusals.run())]
         yield
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
+        for task in tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await refusals.stop()
         await client.aclose()
 
     return run

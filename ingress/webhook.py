@@ -25,10 +25,12 @@ from ingress.inbox import Inbox
 from ingress.memory import MemoryWatch
 from ingress.metrics import Meter
 from ingress.patience import within
+from ingress.refusals import Refusal, Refusals
 from shared.errors import RequestRejectedError, StateUnavailableError
 from shared.http_values import RawRequest
 from shared.logs import Line, bind_trace
 from shared.messages import Challenge, Event, Ignored
+from shared.state.refused import Kind
 
 BODY_TIMEOUT_S = 5.0
 #: Requests being verified and recorded. In a burst the others wait their turn here, so that the
@@ -41,6 +43,8 @@ STATUS: Mapping[str, int] = {
     "rate_limited": 429,
     "queue_full": 503,
     "conversation_full": 503,
+    "redis_full": 503,
+    "unavailable": 503,
 }
 
 logger = logging.getLogger(__name__)
@@ -58,6 +62,7 @@ class Webhook:
         memory: MemoryWatch,
         meter: Meter,
         turns: asyncio.Semaphore,
+        refusals: Refusals,
         *,
         log_content: bool = False,
     ) -> None:
@@ -67,6 +72,7 @@ class Webhook:
         self._memory = memory
         self._meter = meter
         self._turns = turns
+        self._refusals = refusals
         self._log_content = log_content
         self._names = {"platform": bot.platform, "bot": bot.name}
         self._lines: dict[str, Line] = {}  #: of "event.received", by outcome
@@ -76,6 +82,9 @@ class Webhook:
         started = time.monotonic()
         outcome, response = await self._answer(request)
         self._meter.count(outcome, time.monotonic() - started)
+        if response.status >= 400 or STATUS.get(outcome, 200) != 200:  # also behind a busy reply
+            kind = Kind(outcome, self._bot.platform, self._bot.name)
+            self._refusals.note(Refusal(kind, request.remote or ""))
         return response
 
     async def _answer(self, request: web.Request) -> Answer:
@@ -98,7 +107,6 @@ class Webhook:
         try:
             received = self._bot.inbound.receive(RawRequest(request.headers, body), now=time.time())
         except RequestRejectedError as error:
-            self._log_refusal(request, error.reason)
             return error.reason, web.json_response({"error": error.reason}, status=error.status)
         except Exception as error:  # a room's bug must not become a 500 that a stranger can cause
             logger.error("webhook.bug", extra={"metadata": {"error": type(error).__name__}})
@@ -120,7 +128,7 @@ class Webhook:
                 self._log_outage(event, error)
                 outcome = "unavailable"
         self._log_received(event, outcome)
-        status = STATUS.get(outcome, 503)
+        status = STATUS[outcome]
         if status == 200:
             return outcome, acknowledge(request, event.trace_id)
         return outcome, self._refuse(status, outcome, event.trace_id)
@@ -148,10 +156,6 @@ class Webhook:
         facts = {**self._names, "error": str(error)}
         with bind_trace(event.trace_id):
             logger.error("event.not_recorded", extra={"metadata": facts})
-
-    def _log_refusal(self, request: web.Request, reason: str) -> None:
-        facts = {**self._names, "reason": reason, "address": request.remote}
-        logger.warning("request.refused", extra={"metadata": facts})
 
 
 async def _read_body(request: web.Request) -> bytes:

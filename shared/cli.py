@@ -11,8 +11,10 @@ import click
 from shared.errors import ClawdBotError, ConfigError
 
 COMMANDS: Mapping[str, str] = {
+    "audit": "workers.ops.auditing:audit",
     "conversation": "workers.ops.conversations:conversation",
     "dead": "workers.ops.letters:dead",
+    "forget": "workers.ops.forgetting:forget",
     "keys": "workers.ops.keyring:keys",
     "queue": "workers.ops.overview:queue",
     "trace": "workers.ops.tracing:trace",

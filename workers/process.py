@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from shared.config import Settings
 from shared.config.groups import Conversation
 from shared.errors import TransientError
+from shared.local_time import utc_offset_s
 from shared.logs import log
 from shared.messages import Event, Reply
 from workers import notices, reasons
@@ -27,7 +28,7 @@ from workers.model.estimate import counter
 from workers.prompt import filled, prompt
 from workers.quotas import Quotas, Refusal
 from workers.store import Lanes
-from workers.usage import Usage, utc_offset_s
+from workers.usage import Usage
 
 WRITE_BACK_GRACE_S = 5  #: how long after its deadline an answer that had begun is in Redis
 

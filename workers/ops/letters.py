@@ -8,11 +8,14 @@ from typing import Any
 
 import click
 
+from shared import audit
 from shared.state.keys import BotKeys
 from workers.ops.context import Operator, instant, operator, show_json
 from workers.ops.tracing import follow
 
 EXAMPLE_LIMIT = 50
+MOST_NAMED = 20  #: events in an entry of the audit trail
+TEXT_REMOVED = "(removed: CLAWDBOT_DEAD_LETTERS__TEXT_DAYS)"
 
 
 @click.group()
@@ -73,8 +76,15 @@ def replay(events: tuple[str, ...], every: bool) -> None:
     """
     with operator() as op:
         chosen = _chosen(op, events, every)
-        replayed = [name for bot, name in chosen if op.lanes.replay(bot, name)]
+        answers = {name: op.lanes.replay(bot, name) for bot, name in chosen}
+        replayed = [name for name, answer in answers.items() if answer == "ok"]
+        _record("dead_letters.replayed", replayed)
     click.echo(f"replayed {len(replayed)} of {len(chosen)}")
+    if "no_text" in answers.values():
+        raise click.ClickException(
+            "the text of some was removed (CLAWDBOT_DEAD_LETTERS__TEXT_DAYS): they can't run "
+            "again, only be dropped"
+        )
     if len(replayed) < len(chosen):
         raise click.ClickException("the others are not dead (any more)")
 
@@ -91,8 +101,15 @@ def drop(events: tuple[str, ...], every: bool, yes: bool) -> None:
     with operator() as op:
         chosen = _chosen(op, events, every)
         _confirm(len(chosen), yes)
-        dropped = sum(op.lanes.drop(bot, [name]) for bot, name in chosen)
-    click.echo(f"dropped {dropped} of {len(chosen)}")
+        dropped = [name for bot, name in chosen if op.lanes.drop(bot, [name])]
+        _record("dead_letters.dropped", dropped)
+    click.echo(f"dropped {len(dropped)} of {len(chosen)}")
+
+
+def _record(action: str, events: list[str]) -> None:
+    """One entry for all of them; the first are named."""
+    if events:
+        audit.record(action, letters=len(events), events=events[:MOST_NAMED])
 
 
 def _confirm(letters: int, yes: bool) -> None:
@@ -134,5 +151,5 @@ def _summary(op: Operator, bot: BotKeys, trace_id: str) -> dict[str, Any]:
         "message_id": event.get("message_id", ""),
         "conversation_id": event.get("conversation_id", ""),
         "sender": event.get("sender_name") or event.get("sender_id", ""),
-        "text": event.get("text", ""),
+        "text": TEXT_REMOVED if "textless" in record else event.get("text", ""),
     }
