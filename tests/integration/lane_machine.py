@@ -287,11 +287,15 @@ class World:
     def replay(self, event: Event) -> None:
         bot = BotKeys(event.platform, event.app_id)
         answer = self.workers[0].replay(bot, event.trace_id)
-        assert answer == self.model.replay(event.trace_id)
+        assert (answer == "ok") == self.model.replay(event.trace_id)
 
     def drop(self, bot: BotKeys, event_ids: Sequence[str]) -> None:
         answer = self.workers[0].drop(bot, event_ids)
         assert answer == sum([self.model.drop(each) for each in event_ids])
+
+    def cancel(self, bot: BotKeys, event_ids: Sequence[str]) -> None:
+        answer = self.workers[0].cancel(bot, event_ids)
+        assert answer == sum([self.model.cancel(each) for each in event_ids])
 
     # The time
 

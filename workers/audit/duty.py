@@ -46,12 +46,13 @@ class ReportDuty:
             return
         self._next_ms = now_ms + INTERVAL_MS
         week = week_of(local_day(self._zone, now_ms))
-        known = self._client.get(keys.AUDIT_WEEK)
-        if known is not None and int(known) < week:  # a gateway's first week is reported after it
+        known = int(self._client.get(keys.AUDIT_WEEK) or 0)
+        if known >= week:
+            return  # above it: the clock of a server that took over is behind
+        if known:  # a gateway's first week is reported when it is over
             first_day = first_day_of(week - 1)
             self._tell(self._reporter.report(first_day, first_day + 6, now_ms))
-        if known is None or int(known) != week:
-            self._client.set(keys.AUDIT_WEEK, week)
+        self._client.set(keys.AUDIT_WEEK, week)
 
     def _tell(self, report: Report) -> None:
         facts = {name: value for name, value in asdict(report).items() if name != "latest"}
