@@ -1,8 +1,8 @@
 """Name resolution that a deadline can end: `getaddrinfo` itself can't be interrupted.
 
 Which hosts are called is the settings' decision, and TLS proves that it is them. A name server
-that lies must all the same not lead us to where a cloud hands out a machine's credentials: addresses
-that no API has are no answer.
+that lies must all the same not lead us to where a cloud hands out a machine's credentials:
+addresses that no API has are no answer.
 """
 
 from __future__ import annotations
