@@ -11,7 +11,7 @@ N ?= 20
 e2e: STACKS ?= 3
 e2e-repeat: STACKS ?= 2
 
-.PHONY: help install up down status logs check test e2e bench e2e-repeat compose-up compose-down lock clean
+.PHONY: help install up down status logs check test e2e bench e2e-repeat compose-up compose-down lock audit clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z0-9-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,9 @@ lock: install ## write the lock files anew from pyproject.toml
 	@test -x .cache/lock/bin/python || $(PYTHON_BIN) -m venv .cache/lock
 	@.cache/lock/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.5,<8'
 	@.cache/lock/bin/python requirements/lock.py
+
+audit: install ## ask whether a locked package has a known vulnerability; says so where nobody can be asked
+	@$(PYTHON_BIN) requirements/audit.py
 
 clean: ## stop the stack and remove everything made here: .venv, caches, and what Redis holds
 	@if [ -d .run ] && [ -x $(PYTHON_BIN) ]; then $(PYTHON_BIN) -m compose.local down; fi

@@ -13,7 +13,7 @@ from aiohttp.http import HttpProcessingError
 from ingress.app import build_app
 from ingress.config_center import first_look
 from ingress.log_flush import flushed_each_turn
-from shared import logs
+from shared import audit, logs
 from shared.config import Settings
 from shared.config.follow import Follower, follower_or_exit
 from shared.process import raise_open_files_limit
@@ -89,7 +89,8 @@ def main() -> int:
         with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
             runner.run(first_look(follower))
             log = follower.live.settings.log
-            logs.configure("ingress", level=log.level, directory=log.dir)
+            logs.configure("ingress", level=log.level, **log.files)
+            audit.configure("ingress", **log.files)
             follower.tell()
             runner.run(_serve_and_log(follower))
     except OSError as error:

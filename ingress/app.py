@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
+from zoneinfo import ZoneInfo
 
 import redis.asyncio
 from aiohttp import web
@@ -18,6 +19,7 @@ from ingress.key_gauges import KeyGauges
 from ingress.memory import MemoryWatch
 from ingress.metrics import Meter, Metrics
 from ingress.redis_client import connect
+from ingress.refusals import Refusals
 from ingress.webhook import MAX_AT_ONCE, Webhook
 from shared.config import Settings
 from shared.config.follow import Follower
@@ -28,6 +30,8 @@ from shared.envelope import hint_templates
 MAX_BODY_BYTES = 1 << 20
 
 logger = logging.getLogger(__name__)
+
+Watch = Callable[[], Coroutine[None, None, None]]  #: runs until cancelled
 
 
 def build_app(settings: Settings, follower: Follower | None = None) -> web.Application:
@@ -46,6 +50,7 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
         wait_replicas=settings.redis.wait_replicas,
     )
     inbox = Inbox(client, hint_templates(), limits)
+    refusals = Refusals(client, ZoneInfo(settings.timezone))
     model_keys = KeyGauges(metrics.registry, list(settings.all_models()))
     health = Health(client, list(bots.values()), metrics, model_keys, memory, limits.queue_capacity)
 
@@ -53,7 +58,9 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
     turns = asyncio.Semaphore(MAX_AT_ONCE)
     for (platform, name), bot in bots.items():
         meter = Meter(metrics, platform, name)
-        webhook = Webhook(bot, inbox, memory, meter, turns, log_content=settings.log.content)
+        webhook = Webhook(
+            bot, inbox, memory, meter, turns, refusals, log_content=settings.log.content
+        )
         # Plain paths are found by one lookup; patterns are tried one after the other.
         app.router.add_post(f"/{platform}/webhook/{name}", webhook.handle)
         if name == DEFAULT_BOT:
@@ -61,13 +68,15 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
     app.router.add_get("/health", health.health)
     app.router.add_get("/ready", health.ready)
     app.router.add_get("/metrics", health.metrics)
-    watches = [memory.run, *([ConfigCenter(follower, client).run] if follower else [])]
-    app.cleanup_ctx.append(_lifespan(client, watches))
+    watches = [memory.run, refusals.run]
+    if follower:
+        watches.append(ConfigCenter(follower, client).run)
+    app.cleanup_ctx.append(_lifespan(client, watches, refusals))
     return app
 
 
 def _lifespan(
-    client: redis.asyncio.Redis, watches: list[Callable[[], Coroutine[None, None, None]]]
+    client: redis.asyncio.Redis, watches: list[Watch], refusals: Refusals
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(_: web.Application) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(watch()) for watch in watches]
@@ -76,6 +85,7 @@ def _lifespan(
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await refusals.stop()
         await client.aclose()
 
     return run

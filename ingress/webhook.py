@@ -26,11 +26,13 @@ from ingress.inbox import Inbox
 from ingress.memory import MemoryWatch
 from ingress.metrics import Meter
 from ingress.patience import within
+from ingress.refusals import Refusal, Refusals
 from ingress.trace_headers import traced
 from shared.errors import RequestRejectedError, StateUnavailableError
 from shared.http_values import RawRequest
 from shared.logs import Line, bind_trace
 from shared.messages import Challenge, Event, Ignored
+from shared.state.refused import Kind
 
 BODY_TIMEOUT_S = 5.0
 #: Requests being verified and recorded. In a burst the others wait their turn here, so that the
@@ -43,6 +45,8 @@ STATUS: Mapping[str, int] = {
     "rate_limited": 429,
     "queue_full": 503,
     "conversation_full": 503,
+    "redis_full": 503,
+    "unavailable": 503,
 }
 
 logger = logging.getLogger(__name__)
@@ -60,6 +64,7 @@ class Webhook:
         memory: MemoryWatch,
         meter: Meter,
         turns: asyncio.Semaphore,
+        refusals: Refusals,
         *,
         log_content: bool = False,
     ) -> None:
@@ -69,6 +74,7 @@ class Webhook:
         self._memory = memory
         self._meter = meter
         self._turns = turns
+        self._refusals = refusals
         self._log_content = log_content
         self._names = {"platform": bot.platform, "bot": bot.name}
         self._lines: dict[str, Line] = {}  #: of "event.received", by outcome
@@ -78,6 +84,9 @@ class Webhook:
         started = time.monotonic()
         outcome, response = await self._answer(request)
         self._meter.count(outcome, time.monotonic() - started)
+        if response.status >= 400 or STATUS.get(outcome, 200) != 200:  # also behind a busy reply
+            kind = Kind(outcome, self._bot.platform, self._bot.name)
+            self._refusals.note(Refusal(kind, request.remote or ""))
         return response
 
     async def _answer(self, request: web.Request) -> Answer:
@@ -98,16 +107,15 @@ class Webhook:
     def _receive(self, request: web.Request, body: bytes) -> Event | Answer:
         """The event to record, or what is answered at once."""
         try:
-            return self._read(request, RawRequest(request.headers, body), time.time())
+            return self._read(RawRequest(request.headers, body), time.time())
         except Exception as error:  # a room's bug must not become a 500 that a stranger can cause
             logger.error("webhook.bug", extra={"metadata": {"error": type(error).__name__}})
             return "bug", web.json_response({"error": "unreadable"}, status=400)
 
-    def _read(self, request: web.Request, raw: RawRequest, now: float) -> Event | Answer:
+    def _read(self, raw: RawRequest, now: float) -> Event | Answer:
         try:
             received = self._bot.inbound.receive(raw, now=now)
         except RequestRejectedError as error:
-            self._log_refusal(request, error.reason)
             explain(self._bot, raw, now=now)
             return error.reason, web.json_response({"error": error.reason}, status=error.status)
         if isinstance(received, Challenge):
@@ -127,7 +135,7 @@ class Webhook:
                 self._log_outage(event, error)
                 outcome = "unavailable"
         self._log_received(event, outcome)
-        status = STATUS.get(outcome, 503)
+        status = STATUS[outcome]
         if status == 200:
             return outcome, acknowledge(request, event.trace_id)
         return outcome, self._refuse(status, outcome, event.trace_id)
@@ -159,10 +167,6 @@ class Webhook:
         facts = {**self._names, "error": str(error)}
         with bind_trace(event.trace_id):
             logger.error("event.not_recorded", extra={"metadata": facts})
-
-    def _log_refusal(self, request: web.Request, reason: str) -> None:
-        facts = {**self._names, "reason": reason, "address": request.remote}
-        logger.warning("request.refused", extra={"metadata": facts})
 
 
 async def _read_body(request: web.Request) -> bytes:

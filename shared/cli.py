@@ -11,10 +11,12 @@ import click
 from shared.errors import ClawdBotError, ConfigError
 
 COMMANDS: Mapping[str, str] = {
+    "audit": "workers.ops.auditing:audit",
     "config": "workers.ops.config:config",
     "conversation": "workers.ops.conversations:conversation",
     "dead": "workers.ops.letters:dead",
     "doctor": "workers.ops.doctor.command:doctor",
+    "forget": "workers.ops.forgetting:forget",
     "keys": "workers.ops.keyring:keys",
     "queue": "workers.ops.overview:queue",
     "trace": "workers.ops.tracing:trace",

@@ -1,4 +1,7 @@
-"""HTTP without sockets: what the pure platform rooms read and return."""
+"""HTTP without sockets: what the pure platform rooms read and return.
+
+Addresses, headers and bodies hold tokens and signatures: they don't show in a repr.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 class RawRequest:
     """A webhook call exactly as it came in. `headers` is asked by lower-case names."""
 
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,9 @@ class HttpRequest:
     """A request for `workers.client` to send. Redirects are never followed."""
 
     method: str
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
 
     @classmethod
     def post_json(
@@ -42,8 +45,8 @@ class HttpResponse:
     """A whole answer. `headers` has lower-case names."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object; an empty dict when it is anything else."""

@@ -19,12 +19,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from io import TextIOWrapper
-from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
+
+from shared.log_files import SharedFile
 
 HIDDEN = "***"
 MAX_DEPTH = 6  #: deeper metadata is written as text
@@ -59,10 +60,17 @@ _GAP = "<>"  #: what a `Line` fills in: its time and its trace id, in this order
 _trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 
 
-def configure(service: str, *, level: str, directory: Path | None = None) -> None:
+def configure(
+    service: str,
+    *,
+    level: str,
+    directory: Path | None = None,
+    max_bytes: int = 0,
+    backups: int = 1,
+) -> None:
     """Send every logger of this process to stdout and, with `directory`, to `<service>.log` there.
 
-    Replaces what was configured before. The file may be moved away (logrotate): a new one is made.
+    Replaces what was configured before. max_bytes, backups: as `SharedFile` has them.
     """
     stream = sys.stdout
     if isinstance(stream, TextIOWrapper):
@@ -70,9 +78,8 @@ def configure(service: str, *, level: str, directory: Path | None = None) -> Non
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", write_through=False)
     handlers: list[logging.Handler] = [logging.StreamHandler(stream)]
     if directory is not None:
-        directory.mkdir(parents=True, exist_ok=True)
         file = directory / f"{service}.log"
-        handlers.append(WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace"))
+        handlers.append(SharedFile(file, max_bytes=max_bytes, backups=backups))
     formatter = LineFormatter(service)
     for handler in handlers:
         handler.setFormatter(formatter)

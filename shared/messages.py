@@ -38,7 +38,7 @@ class Event:
     is_group: bool = False
     created_ms: int = 0
     reply_address: Mapping[str, str] = field(default_factory=dict)
-    reply_secret: str = ""
+    reply_secret: str = field(default="", repr=False)
     traceparent: str = field(default="", compare=False)
     tracestate: str = field(default="", compare=False)
     #: Proved by a secret that is no longer the current one. Only the ingress wants to know.
@@ -136,7 +136,7 @@ class Part:
     text: str
     key: str
     address: Mapping[str, str]
-    secret: str = ""
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Route:
 class Token:
     """A platform access token. `expires_in_s`: for how long from now it may be used."""
 
-    value: str
+    value: str = field(repr=False)
     expires_in_s: float
 
 

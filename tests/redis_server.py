@@ -26,15 +26,16 @@ def free_port() -> int:
 class RedisServer:
     """`redis-server` with `appendfsync always`, as production has it."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, password: str = "") -> None:
         self.directory = directory
         self.port = free_port()
-        self._options = options
+        self._login = f":{password}@" if password else ""
+        self._options = [*options, *(["--requirepass", password] if password else [])]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self._login}127.0.0.1:{self.port}/0"
 
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, decode_responses=True)

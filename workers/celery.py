@@ -11,15 +11,13 @@ from typing import Any
 from celery import Celery, signals
 from kombu import Exchange, Queue
 
-from shared import logs
+from shared import audit, logs
 from shared.config import Settings
 from shared.config.follow import follower_or_exit
 from shared.envelope import PROCESS, QUEUES, hint_templates
 from shared.process import raise_open_files_limit
-from shared.state.keys import BotKeys
 from workers.config_center import ConfigCenter
-from workers.keys.duty import KeyDuty
-from workers.keys.sources import ring_store
+from workers.leader import leader_duties
 from workers.limits import time_limits
 from workers.redis_client import broker_options, connect
 from workers.runtime import Runtime
@@ -114,25 +112,21 @@ def _duties(worker: Any) -> Duties:
     worker_process.center.follow()
     settings = worker_process.settings
     client = connect(settings, max_connections=2)
+    lanes = Lanes(client, owner=worker_process.owner, templates=hint_templates())
     return Duties(
         client,
-        Lanes(client, owner=worker_process.owner, templates=hint_templates()),
+        lanes,
         worker=worker.hostname,
         facts=describe_worker(worker),
-        bots=[BotKeys(bot.platform, bot.app_id) for bot in settings.all_bots()],
-        retention_days=settings.dead_letters.retention_days,
-        model_keys=KeyDuty(
-            client,
-            [ring_store(settings, name, client) for name in settings.all_models()],
-            warn_days=settings.keys.warn_days,
-        ),
+        leader=leader_duties(settings, client, lanes),
     )
 
 
 @signals.setup_logging.connect
 def _configure_logs(**_: Any) -> None:
     log = worker_process.settings.log
-    logs.configure("worker", level=log.level, directory=log.dir)
+    logs.configure("worker", level=log.level, **log.files)
+    audit.configure("worker", **log.files)
     worker_process.center.tell()
     for name in ("celery.app.trace", "celery.worker.strategy"):  # two lines a task that say nothing
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -15,6 +15,7 @@ from shared import rehearsal
 from shared.config.groups import Conversation
 from shared.config.live import Live
 from shared.errors import TransientError
+from shared.local_time import utc_offset_s
 from shared.logs import log
 from shared.messages import Event, Reply
 from workers import notices, reasons
@@ -28,7 +29,7 @@ from workers.model.estimate import counter
 from workers.prompt import filled, prompt
 from workers.quotas import Quotas, Refusal
 from workers.store import Lanes
-from workers.usage import Usage, utc_offset_s
+from workers.usage import Usage
 
 WRITE_BACK_GRACE_S = 5  #: how long after its deadline an answer that had begun is in Redis
 

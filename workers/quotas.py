@@ -8,10 +8,11 @@ from zoneinfo import ZoneInfo
 
 from shared.config import Settings
 from shared.config.live import Live
+from shared.local_time import utc_offset_s
 from shared.messages import Event
 from workers.claim import Claim
 from workers.store import Lanes
-from workers.usage import KINDS, Consumers, estimate_prompt, utc_offset_s
+from workers.usage import KINDS, Consumers, estimate_prompt
 
 #: In the order in which `quota.lua` is told of them.
 LIMITS = ("requests_per_minute", "requests_per_day", "tokens_per_minute", "tokens_per_day")

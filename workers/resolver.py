@@ -1,4 +1,9 @@
-"""Name resolution that a deadline can end: `getaddrinfo` itself can't be interrupted."""
+"""Name resolution that a deadline can end: `getaddrinfo` itself can't be interrupted.
+
+Which hosts are called is the settings' decision, and TLS proves that it is them. A name server
+that lies must all the same not lead us to where a cloud hands out a machine's credentials:
+addresses that no API has are no answer.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,12 @@ CACHE_S = 60.0  #: how long an answer is used again; failures are not kept
 #: Address family and the address as `socket.connect` takes it.
 Address = tuple[int, tuple[Any, ...]]
 Lookup = Callable[..., list[Any]]
+
+#: Metadata services outside of the link-local networks: Alibaba Cloud's, Amazon's, Google's.
+#: https://www.alibabacloud.com/help/en/ecs/user-guide/view-instance-metadata
+METADATA = frozenset(
+    map(ipaddress.ip_address, ("100.100.100.200", "fd00:ec2::254", "fd20:ce::254"))
+)
 
 
 class Resolver:
@@ -39,7 +50,8 @@ class Resolver:
         """The addresses of `host`, best first; never empty.
 
         Raises:
-            NotSentError: there is no such name, or the name servers fail
+            NotSentError: there is no such name, or none that an API can have, or the name servers
+                fail
             DeadlineError: no answer in time
         """
         literal = _literal(host, port)
@@ -71,7 +83,7 @@ class Resolver:
         failure: OSError | UnicodeError | None = None
         try:
             found = self._getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            addresses = [(entry[0], entry[4]) for entry in found]
+            addresses = [(each[0], each[4]) for each in found if not _is_forbidden(str(each[4][0]))]
         except (OSError, UnicodeError) as error:  # UnicodeError: a label too long for IDNA
             failure = error
         with self._lock:
@@ -82,6 +94,18 @@ class Resolver:
             answer.set_result(addresses)
         else:
             answer.set_exception(failure or OSError("no address"))
+
+
+def _is_forbidden(text: str) -> bool:
+    """Whether no API can be there: link-local (with most metadata services), nobody's, everybody's.
+
+    Loopback and private networks are where operators have their own.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    no_host = address.is_link_local or address.is_unspecified or address.is_multicast
+    return no_host or address in METADATA
 
 
 def _literal(host: str, port: int) -> Address | None:

@@ -5,10 +5,10 @@ Scripts get `KEYS` and `ARGV` as `lua/_lane.lua` lays down. Times are Redis's ow
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import backoff
 import redis
@@ -31,6 +31,8 @@ CLAIM_PATIENCE_S = 10.0  #: a claim that was taken but not told would cost its l
 #: to Celery's limits, which end who asked.
 CLAIM_VALID_MS = 5000
 NOTICE_INTERVAL_MS = 60_000  #: a conversation gets at most one notice in this time
+
+Replayed = Literal["ok", "not_dead", "no_text"]
 
 #: Repeats while Redis is away, or is a replica (ReadOnlyError).
 repeated = partial(
@@ -87,6 +89,8 @@ class Lanes:
         wish = Wish.of(go_on)
         names = [claim.lane, claim.keys.outbox, claim.event_key, claim.keys.history]
         args = [claim.id, claim.event_id, reply.to_wire(), keep, ttl_s, *self._told(wish)]
+        if usage and usage.consumers.user:
+            names.append(claim.keys.bot.talks(usage.consumers.user))
         given = [*args, *_used(usage), *turns]
         return self._read_next(wish, self._checked("write_back", names, given))
 
@@ -180,20 +184,34 @@ class Lanes:
         until_ms = claim.now_ms + int(wait_s * 1000)
         self._client.zadd(keys.WAITING, {claim.event_key: until_ms}, xx=True, gt=True)
 
-    def replay(self, bot: BotKeys, event_id: str) -> bool:
-        """Put a dead letter at its lane's tail again; False if it is none."""
+    def replay(self, bot: BotKeys, event_id: str) -> Replayed:
+        """Put a dead letter at its lane's tail again, if it is one and still has its text."""
         names = [bot.event(event_id), bot.counts, bot.dead]
-        return bool(self._run("replay", names, [event_id]) == "ok")
+        answer: Replayed = self._run("replay", names, [event_id])
+        return answer
 
     def drop(self, bot: BotKeys, event_ids: Sequence[str]) -> int:
         """Forget dead letters; how many there were."""
         names = [bot.counts, bot.dead, *(bot.event(i) for i in event_ids)]
         return int(self._run("drop", names, event_ids))
 
+    def remove_texts(self, bot: BotKeys, event_ids: Sequence[str]) -> int:
+        """Dead letters lose what was written; how many had it."""
+        return int(self._run("remove_texts", [bot.dead, *map(bot.event, event_ids)], event_ids))
+
+    def cancel(self, bot: BotKeys, event_ids: Sequence[str]) -> int:
+        """End unfinished events without an answer; how many there were."""
+        return int(self._run("cancel", [bot.counts, *map(bot.event, event_ids)], event_ids))
+
     def forget(self, inbox: LaneKeys) -> int:
         """Forget what was said in a conversation; how many entries (of questions, answers)."""
         forget = self._client.register_script(script("forget"))
         return int(forget(keys=[inbox.lane, inbox.state, inbox.history]))
+
+    def forget_use(self, bot: BotKeys, consumer: str, others: str, days: Iterable[int]) -> int:
+        """Add what `consumer` used to that of `others`, by the day; on how many days."""
+        forget = self._client.register_script(script("usage_forget"))
+        return int(forget(keys=[bot.usage(day) for day in days], args=[consumer, others]))
 
     def count(self, bot: BotKeys, what: str) -> None:
         """Add one to a counter that is not part of the conservation equation."""
@@ -254,7 +272,8 @@ class Lanes:
 def _used(usage: Usage | None) -> list[Any]:
     """Usage as `write_back.lua` reads it."""
     if usage is None:
-        return [0, 0, 0, 0]
+        return [0, 0, 0, "p", 0]
     fields = usage.fields()
     tokens = (usage.prompt_tokens, usage.completion_tokens)
-    return [usage.offset_s, *tokens, len(fields), *fields]
+    place = "g" if usage.consumers.group else "p"
+    return [usage.offset_s, *tokens, place, len(fields), *fields]

@@ -1,4 +1,4 @@
-"""A bootstep of every worker's main process: heartbeat, sweeper, dead letters, keys.
+"""A bootstep of every worker's main process: heartbeat, sweeper, and the duties of who sweeps.
 
 It needs no queue and no beat: while one worker of any stage lives, lost work is found again.
 """
@@ -9,17 +9,17 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import redis
 from celery import bootsteps
 from celery.worker import state
 from redis.exceptions import RedisError
 
+from shared import audit
 from shared.state import keys
-from shared.state.keys import BotKeys
-from workers.keys.duty import KeyDuty
+from workers.audit.stream import ActionStream
 from workers.store import Lanes
 
 TICK_S = 1.0
@@ -27,14 +27,20 @@ SWEEPER_LEASE_MS = 5000
 LANES_PER_CALL = 200  #: one script call stays around a millisecond
 NOTICES_PER_CALL = 200
 CALLS_PER_TICK = 10
-DROP_PER_TICK = 100
 FORGET_WORKER_MS = 3_600_000
 
 logger = logging.getLogger(__name__)
 
 
+class LeaderDuty(Protocol):
+    """What is done once in the deployment: by the worker that sweeps."""
+
+    def tick(self, now_ms: int) -> None:
+        """A bounded step, each second. now_ms: Redis's time. Raises: RedisError."""
+
+
 class Duties:
-    """What one worker does every second besides its tasks."""
+    """What one worker does every second besides its tasks. leader: what it does if it sweeps."""
 
     def __init__(
         self,
@@ -43,20 +49,20 @@ class Duties:
         *,
         worker: str,
         facts: Mapping[str, Any],
-        bots: list[BotKeys],
-        retention_days: int,
-        model_keys: KeyDuty,
+        leader: Sequence[LeaderDuty] = (),
     ) -> None:
         self._client = client
         self._lanes = lanes
         self._worker = worker
         self._facts = facts
-        self._bots = bots
-        self._retention_ms = retention_days * 86_400_000
-        self._model_keys = model_keys
+        self._leader = leader
 
     def run(self, stop: threading.Event) -> None:
         """Tick until told to stop. An outage of Redis is waited out."""
+        with audit.kept_by(ActionStream(self._client).keep):
+            self._tick_until(stop)
+
+    def _tick_until(self, stop: threading.Event) -> None:
         while not stop.wait(TICK_S):
             if state.should_stop is not None or state.should_terminate is not None:
                 self.stop()
@@ -78,8 +84,8 @@ class Duties:
         if self._sweep():
             self._tell_waiting()
             self._forget_workers(now_ms)
-            self._drop_old_letters(now_ms)
-            self._model_keys.tick(now_ms)
+            for duty in self._leader:
+                duty.tick(now_ms)
         seen = json.dumps({**self._facts, "seen_ms": now_ms})
         self._client.hset(keys.WORKERS, self._worker, seen)
 
@@ -116,17 +122,6 @@ class Duties:
             if now_ms - json.loads(facts)["seen_ms"] > FORGET_WORKER_MS:
                 self._client.hdel(keys.WORKERS, name)
                 self._client.hdel(keys.ACTIVE, name)
-
-    def _drop_old_letters(self, now_ms: int) -> None:
-        if not self._retention_ms:
-            return
-        for bot in self._bots:
-            oldest = now_ms - self._retention_ms
-            ids = self._client.zrangebyscore(bot.dead, "-inf", oldest, start=0, num=DROP_PER_TICK)
-            if ids:
-                dropped = self._lanes.drop(bot, ids)
-                metadata = {"bot": bot.prefix, "letters": dropped}
-                logger.warning("dead_letters.expired", extra={"metadata": metadata})
 
 
 def supervision_step(make_duties: Callable[[Any], Duties]) -> type:

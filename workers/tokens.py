@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import redis
 
@@ -23,7 +23,7 @@ TRUST_S = 5.0  #: for this long a process uses a token without asking Redis for 
 class CachedToken:
     """An access token. `version` names this very token when it has to be dropped."""
 
-    value: str
+    value: str = field(repr=False)
     version: str
 
 

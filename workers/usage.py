@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
 
 from shared.messages import Event, digest
 from workers.model.chat import Answer
@@ -57,18 +56,17 @@ class Usage:
         """The consumers as `_usage.lua` names them; the first is there for each event."""
         names = self.consumers
         more = (("group", names.group), ("tenant", names.tenant))
-        return [f"user:{_short(names.user)}", *(f"{k}:{_short(n)}" for k, n in more if n)]
+        return [user_field(names.user), *(f"{k}:{_short(n)}" for k, n in more if n)]
+
+
+def user_field(person: str) -> str:
+    """A person in the hash of a day; that of "" is of those who are counted together."""
+    return f"user:{_short(person)}"
 
 
 def estimate_prompt(messages: Iterable[Mapping[str, str]]) -> int:
     """The tokens of what the model is shown."""
     return sum(estimate(message["content"]) for message in messages)
-
-
-def utc_offset_s(zone: tzinfo, now_ms: int) -> int:
-    """How far the zone's clocks are ahead of UTC at that time."""
-    offset = datetime.fromtimestamp(now_ms / 1000, zone).utcoffset()
-    return int(offset.total_seconds()) if offset else 0
 
 
 def _told(tokens: int) -> int:

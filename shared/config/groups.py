@@ -244,6 +244,13 @@ class DeadLetters(Group):
     retention_days: int = setting(
         30, "Age at which dead letters are dropped; 0: never.", unit="days", ge=0, le=3650
     )
+    text_days: int = setting(
+        0,
+        "Age at which their texts are removed, so that they can't run again; 0: with the letter.",
+        unit="days",
+        ge=0,
+        le=3650,
+    )
 
 
 class Log(Group):
@@ -252,3 +259,16 @@ class Log(Group):
     ] = setting("INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL.")
     content: bool = setting(False, "Write message text into the logs.")
     dir: Path | None = setting(None, "Folder for log files besides stdout.")
+    max_bytes: int = setting(
+        100_000_000,
+        "Size at which a log file is turned over; 0: never, logrotate does it.",
+        unit="bytes",
+        ge=0,
+        le=1_000_000_000_000,
+    )
+    backups: int = setting(5, "Older files that are kept of each.", unit="files", ge=1, le=1000)
+
+    @property
+    def files(self) -> dict[str, Any]:
+        """What `logs.configure` and `audit.configure` want to know of the files."""
+        return {"directory": self.dir, "max_bytes": self.max_bytes, "backups": self.backups}

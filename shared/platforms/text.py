@@ -18,6 +18,8 @@ _MIN_LIFETIME_S = 60
 _MAX_LIFETIME_S = 31 * 86400
 _MAX_WAIT_S = 3600
 _TOKEN = re.compile(r"[!-~]{1,4096}")
+#: An address, or a long word of the alphabets of keys with a digit in it.
+_TELLING = re.compile(r"\S*://\S*|(?=[A-Za-z_./+=-]*\d)[A-Za-z0-9_./+=-]{16,}")
 _MAX_MS = 10**14  #: the year 5138; what lies beyond is no time
 _decode = json.JSONDecoder().raw_decode
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -120,10 +122,13 @@ def wait_s_in(headers: Mapping[str, str], *names: str, default_s: float) -> floa
     return default_s
 
 
-def vendor_detail(*values: Any) -> str:
-    """What the platform says about an error, fit for one log line: one line, 200 characters."""
-    told = (string_in(value) for value in values)
-    return " ".join(" ".join(told).split())[:MAX_DETAIL_CHARS]
+def vendor_detail(words: Any, reference: str = "") -> str:
+    """What the platform says about an error, fit for one log line: one line, 200 characters.
+
+    Words that could be an address, a token or a key that it repeats are left out. reference: ours.
+    """
+    told = _TELLING.sub("…", string_in(words)[: 4 * MAX_DETAIL_CHARS])
+    return " ".join(f"{told} {reference}".split())[:MAX_DETAIL_CHARS]
 
 
 def sendable(text: str) -> str:

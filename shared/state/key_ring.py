@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal
 
 from shared.messages import dump_json
@@ -39,7 +39,7 @@ class Entry:
 
     id: str
     state: State
-    sealed: str
+    sealed: str = field(repr=False)
     created_ms: int
     valid_until_ms: int
     accepted_until_ms: int = 0
@@ -56,7 +56,7 @@ class Entry:
         return replace(self, state="archived", sealed="")
 
 
-_FIELDS = tuple(field.name for field in fields(Entry))
+_FIELDS = tuple(each.name for each in fields(Entry))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `{bot}:counts` | hash | none | accepted, answered, rejected, cancelled, dead, dropped, refusals |
 | `{bot}:dead` | zset | none | dead letters: event id by time of death |
 | `{bot}:usage:{day}` | hash | 40 days | by consumer, `kind:id`: requests and tokens of that day |
+| `{bot}:talks:{id}` | set | conversation.ttl_s | lanes of a person's remembered conversations |
 | `{bot}:quota:{kind}:{id}` | hash | 2 min, or its day | used by a consumer this minute, this day |
 | `clawdbot:quota:{platform}:{id}` | hash | as above | the same of a company, by all its bots |
 | `{bot}:token` | hash | expiry | platform access token: sealed value, version, ms it was fetched |
@@ -40,11 +41,15 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `clawdbot:workers:active` | hash | none | worker name: ms of its last claim, renewal or settling |
 | `clawdbot:breaker:{model}` | hash | 1 h | a model's failed calls; open until when; its probe |
 | `clawdbot:slots`, `clawdbot:slots:{model}` | zset | 200 s | calls under way, by their lease |
+| `clawdbot:audit:refused:{day}` | hash | 40 days | refused calls: sums by kind and by address |
+| `clawdbot:audit:actions` | stream | none | what operators did: the newest 10,000 |
+| `clawdbot:audit:sent:{name}` | string | 10 min | a call of the audit's was made: it counts once |
+| `clawdbot:audit:week` | string | none | the week whose report was written last |
 | `clawdbot:probe` | string | 1 s | `/ready` proved that Redis takes writes |
 
 W accept: ingress. W events, lanes, counts, due, hints, suspects: scripts, called by ingress and
 workers. W config: `clawdbot config`. W tokens: workers. W keys: `clawdbot keys`, workers.
-W workers: workers.
+W workers: workers. W refused: ingress. W actions: `clawdbot`, workers.
 R: all of them, the CLI and `/metrics`.
 """
 
@@ -70,6 +75,10 @@ STOPPING_PREFIX = "clawdbot:stopping:"
 TAKEN_PREFIX = "clawdbot:taken:"
 SLOTS = "clawdbot:slots"
 COMPANY_QUOTA_PREFIX = "clawdbot:quota:"
+REFUSED_PREFIX = "clawdbot:audit:refused:"
+AUDIT_ACTIONS = "clawdbot:audit:actions"
+AUDIT_SENT_PREFIX = "clawdbot:audit:sent:"
+AUDIT_WEEK = "clawdbot:audit:week"
 
 #: Marks of an outbox's entries that are not a reply but a notice about the event.
 FAILED_MARK = "!"  #: that it failed: the event is dead
@@ -77,6 +86,7 @@ WORKING_MARK = "~"  #: that it takes longer: the reply, when there is one, stand
 
 FINISHED_TTL_S = 24 * 3600  #: Feishu repeats for 7 h 5 min 15 s; a day is comfortable
 USAGE_DAYS = 40  #: how long what was used on a day is kept
+REFUSED_DAYS = 40  #: likewise, what was refused
 
 # A lane's name stands inside JSON inside JSON, unescaped; "~" marks a digest.
 _PLAIN = re.compile(r"[A-Za-z0-9_.=+/@-]{1,100}")
@@ -139,6 +149,9 @@ class BotKeys:
     def usage(self, day: int) -> str:
         """day: of Unix time, by the clocks of `settings.timezone`."""
         return f"{self.prefix}:usage:{day}"
+
+    def talks(self, sender_id: str) -> str:
+        return f"{self.prefix}:talks:{_plain(sender_id)}"
 
     def quota(self, kind: str, consumer_id: str) -> str:
         """kind: `user`, `group`, `bot` (its app id) or `tenant`.

@@ -66,6 +66,7 @@ class Stack:
         (DingTalk, `uncertain_send: hold`); `more_url` and `more_credentials` are theirs.
     keep_alive: what dies is started again; Redis isn't.
     backup_model: the simulator's second model is one of ours, too, named `backup`.
+    redis_password: what Redis wants to hear; none as a rule.
     """
 
     def __init__(
@@ -77,10 +78,11 @@ class Stack:
         more_bots: bool = False,
         keep_alive: bool = False,
         backup_model: bool = False,
+        redis_password: str = "",
     ) -> None:
         (directory / "redis").mkdir(parents=True)
         self.directory = directory
-        self.redis_server = RedisServer(directory / "redis")
+        self.redis_server = RedisServer(directory / "redis", password=redis_password)
         self.redis = self.redis_server.client()
         self.ingress_url = f"http://127.0.0.1:{free_port()}"
         self.simulator_url, self.credentials = self._simulated("simulator", credentials.PARTS)
@@ -122,8 +124,12 @@ class Stack:
 
     def add_worker(self, worker: Worker) -> Process:
         """One more worker, started at once; it is not kept alive."""
-        process = self._process(worker.name, worker.command())
-        self.processes[worker.name] = process
+        return self.add_program(worker.name, worker.command())
+
+    def add_program(self, name: str, command: Sequence[str]) -> Process:
+        """As `add_worker`, for anything else that runs beside the stack."""
+        process = self._process(name, command)
+        self.processes[name] = process
         process.start()
         return process
 

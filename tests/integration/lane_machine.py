@@ -285,13 +285,14 @@ class World:
     # The operator
 
     def replay(self, event: Event) -> None:
-        bot = BotKeys(event.platform, event.app_id)
-        answer = self.workers[0].replay(bot, event.trace_id)
-        assert answer == self.model.replay(event.trace_id)
+        answer = self.workers[0].replay(self.model.life(event.trace_id).bot, event.trace_id)
+        assert (answer == "ok") == self.model.replay(event.trace_id)
 
     def drop(self, bot: BotKeys, event_ids: Sequence[str]) -> None:
-        answer = self.workers[0].drop(bot, event_ids)
-        assert answer == sum([self.model.drop(each) for each in event_ids])
+        assert self.workers[0].drop(bot, event_ids) == sum(map(self.model.drop, event_ids))
+
+    def cancel(self, bot: BotKeys, event_ids: Sequence[str]) -> None:
+        assert self.workers[0].cancel(bot, event_ids) == sum(map(self.model.cancel, event_ids))
 
     # The time
 

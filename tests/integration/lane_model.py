@@ -20,7 +20,7 @@ SUSPECT_LOSSES, POISON_LOSSES = 2, 3
 
 @dataclass
 class Life:
-    """One accepted event. `place`: inbox, outbox, dead, answered, rejected or dropped.
+    """One accepted event. `place`: inbox, outbox, dead, or as what it ended.
 
     is_waiting: a notice that it takes longer is to come. fate: what it ends as when its reply was
     delivered. reserved: tokens that its quota has for it; None: it was not admitted yet.
@@ -48,7 +48,7 @@ class Life:
 
     @property
     def is_record(self) -> bool:
-        return self.place not in ("answered", "rejected", "dropped")
+        return self.place in ("inbox", "outbox", "dead")
 
 
 @dataclass
@@ -307,6 +307,24 @@ class Model:
         life.place = "outbox" if life.died_in == "push" else "inbox"
         name = LaneKeys(life.inbox).outbox if life.place == "outbox" else life.inbox
         self.lane(name).entries.append(event_id)
+        return True
+
+    def cancel(self, event_id: str) -> bool:
+        """Its lane goes on; what somebody does with it meanwhile comes to nothing."""
+        life = self.lives[event_id]
+        if life.place not in ("inbox", "outbox"):
+            return False
+        if life.place == "inbox" and life.reserved is not None:
+            life.reserved = 0
+        lane = self.lane(LaneKeys(life.inbox).outbox if life.place == "outbox" else life.inbox)
+        if lane.entries[0] == event_id:
+            if lane.head.claim:
+                self.turn_ended(lane.head.claim)
+            lane.advance()
+        else:
+            lane.entries.remove(event_id)
+        life.is_waiting = False
+        self._end(life, "rejected" if life.fate == "rejected" else "cancelled")
         return True
 
     def drop(self, event_id: str) -> bool:

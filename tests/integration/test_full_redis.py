@@ -13,6 +13,7 @@ from shared.state import keys
 from shared.vault import Vault
 from tests.integration.lanes import BOT, Bench, event, inbox
 from workers.keys.duty import KeyDuty
+from workers.retention import Retention
 from workers.store import Lanes
 from workers.supervision import Duties
 from workers.tokens import TokenCache
@@ -36,9 +37,10 @@ def duties(lanes: Lanes, client: redis.Redis) -> Duties:
         lanes,
         worker="w1@host",
         facts={},
-        bots=[BOT],
-        retention_days=1,
-        model_keys=KeyDuty(client, [], warn_days=14),
+        leader=[
+            Retention(client, lanes, [BOT], letter_days=1, text_days=0),
+            KeyDuty(client, [], warn_days=14),
+        ],
     )
 
 

@@ -123,9 +123,7 @@ def test_only_the_worker_that_sweeps_looks(bench: Bench, store: RingStore) -> No
         bench.other_worker(),
         worker="w2@host",
         facts={},
-        bots=[],
-        retention_days=0,
-        model_keys=duty(bench.client, store),
+        leader=[duty(bench.client, store)],
     )
 
     idle.tick()

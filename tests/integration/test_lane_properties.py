@@ -238,6 +238,15 @@ class LaneMachine(RuleBasedStateMachine):
         ids = [each.event.trace_id for each in lives if each.bot == lives[0].bot]
         world.drop(lives[0].bot, ids[:how_many])
 
+    @precondition(lambda self: self.world.model.lives)
+    @rule(number=PICK, how_many=st.integers(1, 3), twice=st.booleans())
+    def cancel(self, number: int, how_many: int, twice: bool) -> None:
+        world = self.begin(twice)
+        lives = list(world.model.lives.values())
+        newest = lives[-1 - number % len(lives) :]
+        ids = [each.event.trace_id for each in newest if each.bot == newest[0].bot]
+        world.cancel(newest[0].bot, ids[:how_many])
+
     def has_letters(self) -> bool:
         return any(life.has_died for life in self.world.model.lives.values())
 
@@ -355,7 +364,7 @@ class Drain:
         assert [key for key in left if not key.endswith("noticed")] == []
         assert not {keys.DUE, keys.SUSPECT, keys.SUSPECTS, keys.WAITING} & content.keys()
         places = {life.place for life in world.model.lives.values()}
-        assert places <= {"answered", "rejected", "dead", "dropped"}
+        assert places <= {"answered", "rejected", "cancelled", "dead", "dropped"}
 
     def _round(self) -> None:
         world = self.world

@@ -241,8 +241,8 @@ def test_a_replay_joins_the_tail_and_is_answered(bench: Bench) -> None:
     bench.accept(first, second)
     bench.lanes.bury(bench.claim(first), "model:401", None)
 
-    assert bench.lanes.replay(BOT, first.trace_id)
-    assert not bench.lanes.replay(BOT, first.trace_id)
+    assert bench.lanes.replay(BOT, first.trace_id) == "ok"
+    assert bench.lanes.replay(BOT, first.trace_id) == "not_dead"
 
     assert bench.client.lrange(inbox(first), 0, -1) == [second.trace_id, first.trace_id]
     assert bench.counts() == {"accepted": 2, "dead": 0}
@@ -268,7 +268,7 @@ def test_replaying_what_was_delivered_does_nothing(bench: Bench) -> None:
     bench.processed(first)
     bench.lanes.settle(bench.claim_reply(first), next_part=1, parts=1)
 
-    assert not bench.lanes.replay(BOT, first.trace_id)
+    assert bench.lanes.replay(BOT, first.trace_id) == "not_dead"
     assert bench.counts() == {"accepted": 1, "answered": 1}
 
 

@@ -364,7 +364,7 @@ def test_a_notice_that_can_not_be_delivered_leaves_no_letter(door: Door) -> None
 
     assert door.bench.counts() == {"accepted": 1, "rejected": 1}
     assert not door.bench.client.exists(BOT.dead, outbox(first))
-    assert not door.bench.lanes.replay(BOT, first.trace_id)
+    assert door.bench.lanes.replay(BOT, first.trace_id) == "not_dead"
 
 
 def test_rejecting_with_a_lost_claim_changes_nothing(door: Door) -> None:

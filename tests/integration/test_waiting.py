@@ -10,7 +10,6 @@ from shared.state import keys
 from shared.state.keys import WORKING_MARK
 from tests.integration.lanes import BOT, Bench, event, outbox
 from workers.claim import Claim
-from workers.keys.duty import KeyDuty
 from workers.supervision import NOTICES_PER_CALL, Duties
 
 NOTICE = Reply(("sorry",), kind="notice")
@@ -230,15 +229,7 @@ def test_a_call_takes_no_more_than_it_is_asked_to(bench: Bench) -> None:
 def test_the_sweeper_tells_who_waits_also_when_they_are_many(bench: Bench) -> None:
     waiting = [event(f"c{n}") for n in range(NOTICES_PER_CALL + 1)]
     wait(bench, *waiting)
-    duties = Duties(
-        bench.client,
-        bench.lanes,
-        worker="w1@host",
-        facts={},
-        bots=[BOT],
-        retention_days=1,
-        model_keys=KeyDuty(bench.client, [], warn_days=14),
-    )
+    duties = Duties(bench.client, bench.lanes, worker="w1@host", facts={})
 
     duties.tick()
 

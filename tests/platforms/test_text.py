@@ -99,8 +99,29 @@ def test_text_of_any_type_is_text() -> None:
 
 
 def test_a_vendors_words_become_one_short_line() -> None:
-    assert vendor_detail("a\n b", None, "c") == "a b c"
+    assert vendor_detail("a\n b", "c") == "a b c"
+    assert vendor_detail(None, "c") == "c"
     assert len(vendor_detail("x" * 500)) == 200
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("wrong key 0123456789abcdef0123456789abcdef", "wrong key …"),
+        ("no such session: https://oapi.dingtalk.com/x?session=ab", "no such session: …"),
+        ("token=t-g1044qeGEDXTB6NDJOGV4JQCYDGHRBARFTGT1234 is invalid", "… is invalid"),
+        ("Forbidden.AccessDenied.AccessTokenPermissionDenied", None),
+        ("too many calls, wait 60 seconds", None),
+        ("机器人不存在 errcode 300001", None),
+    ],
+)
+def test_what_a_vendor_repeats_of_a_secret_is_left_out(words: str, left: str | None) -> None:
+    assert vendor_detail(words) == (words if left is None else left)
+    assert vendor_detail(words, "(log id 0123456789abcdef)").endswith("(log id 0123456789abcdef)")
+
+
+def test_a_long_text_of_a_vendor_takes_no_time() -> None:
+    assert len(vendor_detail("x" * 1_000_000)) == 200
 
 
 def test_the_first_usable_wait_counts() -> None:

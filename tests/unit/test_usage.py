@@ -8,10 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from shared.local_time import utc_offset_s
 from shared.messages import Event
 from workers.model.chat import Answer
 from workers.model.estimate import estimate
-from workers.usage import Consumers, Usage, utc_offset_s
+from workers.usage import Consumers, Usage
 
 MESSAGES = [{"role": "system", "content": "x" * 40}, {"role": "user", "content": "你好"}]
 

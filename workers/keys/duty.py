@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import redis
 
+from shared import audit
 from shared.state.key_ring import DAY_MS, Entry, KeyRing
 from workers.keys.ring_store import RingStore
 
@@ -47,8 +48,8 @@ class KeyDuty:
 
         store.change(step)
         for entry in past:
-            metadata = {"model": store.keys.model, "key": entry.id, "state": entry.state}
-            logger.info("key.archived", extra={"metadata": metadata})
+            model, why = store.keys.model, "its time was over"
+            audit.record("key.archived", model=model, key=entry.id, state=entry.state, why=why)
 
     def _warn(self, store: RingStore, ring: KeyRing, now_ms: int) -> None:
         for entry in ring.live:

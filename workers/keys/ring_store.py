@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import redis
 
@@ -24,7 +24,7 @@ MAX_CHANGES = 100  #: of others in between, before a change is given up
 class Snapshot:
     """The ring at one moment. refused: ids of keys that were refused of late."""
 
-    text: str
+    text: str = field(repr=False)
     refused: frozenset[str]
     now_ms: int
 

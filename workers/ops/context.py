@@ -7,18 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import click
 import redis
 from redis.exceptions import RedisError
 
+from shared import audit
 from shared.config import Settings, load_settings
 from shared.envelope import hint_templates
 from shared.errors import StateUnavailableError
 from shared.messages import digest
 from shared.state.keys import BotKeys
 from shared.trace_context import PADDING
+from workers.audit.stream import ActionStream
 from workers.redis_client import connect
 from workers.store import Lanes
 
@@ -35,6 +38,19 @@ class Operator:
     def lanes(self) -> Lanes:
         """The scripts, called by nobody's worker."""
         return Lanes(self.client, owner="clawdbot", templates=hint_templates())
+
+    def chosen(self, name: str) -> list[BotKeys]:
+        """The bot that --bot names; every bot for an empty name.
+
+        Raises:
+            click.BadParameter: there is no such bot.
+        """
+        bots = [bot for bot in self.bots if name in ("", bot.prefix)]
+        if not bots:
+            names = ", ".join(bot.prefix for bot in self.bots)
+            message = f"there is no bot {name}; there are: {names}"
+            raise click.BadParameter(message, param_hint="--bot")
+        return bots
 
     def find(self, name: str) -> tuple[BotKeys, str] | None:
         """The event that `name` (trace id, ours or the W3C's, or a message id) stands for."""
@@ -70,15 +86,25 @@ def operator() -> Iterator[Operator]:
     """
     settings = load_settings()
     bots = [BotKeys(bot.platform, bot.app_id) for bot in settings.all_bots()]
+    audit.configure("clawdbot", **settings.log.files)
     client = connect(settings, max_connections=2)
     try:
         client.ping()
-        yield Operator(settings, client, bots)
+        with audit.kept_by(partial(_keep, ActionStream(client))):
+            yield Operator(settings, client, bots)
     except RedisError as error:
         message = f"Redis can't be used ({type(error).__name__}): check CLAWDBOT_REDIS__URL"
         raise StateUnavailableError(message) from error
     finally:
         client.close()
+
+
+def _keep(stream: ActionStream, action: audit.Action) -> None:
+    try:
+        stream.keep(action)
+    except RedisError as error:
+        why = type(error).__name__
+        click.echo(f"{action.name}: done, but not kept in Redis's audit trail ({why})", err=True)
 
 
 def show_json(value: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from shared import audit
 from shared.state.keys import LaneKeys
 from workers.conversation import read
 from workers.ops.context import Operator, operator, show_json
@@ -60,6 +61,7 @@ def forget(conversation_id: str, bot: str, yes: bool, as_json: bool) -> None:
         lane = _find(op, conversation_id, bot)
         confirm(f"forget what was said in {conversation_id}?", yes)
         entries = op.lanes.forget(lane)
+        audit.record("conversation.forgotten", conversation=lane.conversation, entries=entries)
     if as_json:
         show_json({"conversation": lane.conversation, "forgotten_entries": entries})
     else:
@@ -68,11 +70,7 @@ def forget(conversation_id: str, bot: str, yes: bool, as_json: bool) -> None:
 
 def _find(op: Operator, conversation_id: str, bot: str) -> LaneKeys:
     """The inbox of a conversation that some bot remembers, or has work of."""
-    bots = [keys for keys in op.bots if bot in ("", keys.prefix)]
-    if not bots:
-        names = ", ".join(keys.prefix for keys in op.bots)
-        raise click.BadParameter(f"there is no bot {bot}; there are: {names}", param_hint="--bot")
-    lanes = [LaneKeys(keys.inbox(conversation_id)) for keys in bots]
+    lanes = [LaneKeys(keys.inbox(conversation_id)) for keys in op.chosen(bot)]
     found = [lane for lane in lanes if op.client.exists(lane.history, lane.lane)]
     if not found:
         raise click.ClickException(f"{conversation_id}: nothing is remembered of it")

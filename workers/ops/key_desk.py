@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import click
 
+from shared import audit
 from shared.config import Settings
 from shared.config.known import nearest
 from shared.config.models import NamedModel
@@ -46,7 +47,9 @@ class Desk:
     def add(self, pair: KeyPair) -> KeyRing:
         """`pair` becomes the next key."""
         sealed, days = self.store.seal(pair), self.settings.keys.backup_days
-        return self._change(lambda ring, now: ring.add_next(_entry(pair.id, sealed, now, days)))
+        changed = self._change(lambda ring, now: ring.add_next(_entry(pair.id, sealed, now, days)))
+        audit.record("key.added", model=self.name, key=pair.id)
+        return changed
 
     def waiting(self) -> KeyPair | None:
         """The pair of the next key, if there is one."""
@@ -77,12 +80,15 @@ class Desk:
             return ring.activate(entry, overlap_ms=overlap_ms, now_ms=now_ms).without_past(now_ms)
 
         changed = self._change(step)
+        audit.record("key.activated", model=self.name, key=pair.id)
         self.store.forgive(pair.id)
         return changed
 
     def archive(self, key_id: str) -> KeyRing:
         """Out of use at once, its secret deleted."""
-        return self._change(lambda ring, _: ring.archive(key_id))
+        changed = self._change(lambda ring, _: ring.archive(key_id))
+        audit.record("key.archived", model=self.name, key=key_id)
+        return changed
 
     def reseal(self) -> KeyRing:
         """Every pair sealed with the first master key."""
@@ -93,7 +99,9 @@ class Desk:
                 raise RingError("a pair is sealed with a master key that is not listed: list it")
             return self.store.seal(pair)
 
-        return self._change(lambda ring, _: ring.resealed(seal_anew))
+        changed = self._change(lambda ring, _: ring.resealed(seal_anew))
+        audit.record("keys.resealed", model=self.name, keys=len(changed.live))
+        return changed
 
     def fault_of(self, pair: KeyPair) -> TaskError | None:
         """Why a call of one token with this pair fails; None when it works."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
+from shared import audit
 from shared.state.keys import BotKeys
 from workers.ops.context import Operator, instant, operator, show_json
 from workers.ops.habits import confirm, json_option, progress, yes_option
@@ -16,6 +17,8 @@ from workers.ops.way import follow
 Letter = tuple[BotKeys, str]  #: whose, and its trace id
 
 EXAMPLE_LIMIT = 50
+MOST_NAMED = 20  #: events in an entry of the audit trail
+TEXT_REMOVED = "(removed: CLAWDBOT_DEAD_LETTERS__TEXT_DAYS)"
 
 
 @click.group()
@@ -82,8 +85,9 @@ def replay(events: tuple[str, ...], every: bool, as_json: bool) -> None:
     """
     with operator() as op:
         chosen = _chosen(op, events, every)
-        replayed = _each(chosen, "replaying", op.lanes.replay)
-    _tell("replayed", replayed, chosen, as_json)
+        replayed, textless = _replayed(op, chosen)
+        _record("dead_letters.replayed", replayed)
+    _tell("replayed", replayed, chosen, as_json, textless=textless)
 
 
 @dead.command()
@@ -101,24 +105,51 @@ def drop(events: tuple[str, ...], every: bool, yes: bool, as_json: bool) -> None
     with operator() as op:
         chosen = _chosen(op, events, every)
         confirm(f"forget {len(chosen)} dead letters for good?", yes)
-        lanes = op.lanes
-        dropped = _each(chosen, "dropping", lambda bot, name: lanes.drop(bot, [name]) == 1)
+        dropped = _dropped(op, chosen)
+        _record("dead_letters.dropped", dropped)
     _tell("dropped", dropped, chosen, as_json)
 
 
-def _each(letters: list[Letter], label: str, act: Callable[[BotKeys, str], bool]) -> list[str]:
-    """The trace ids of those for which `act` said that it is done."""
-    with progress(letters, label) as shown:
-        return [name for bot, name in shown if act(bot, name)]
+def _record(action: str, events: list[str]) -> None:
+    """One entry for all of them; the first are named."""
+    if events:
+        audit.record(action, letters=len(events), events=events[:MOST_NAMED])
 
 
-def _tell(done: str, names: list[str], chosen: list[Letter], as_json: bool) -> None:
-    found = set(names)
+def _replayed(op: Operator, letters: list[Letter]) -> tuple[list[str], list[str]]:
+    """The trace ids of those that run again, and of those whose text was removed."""
+    with progress(letters, "replaying") as shown:
+        answers = {name: op.lanes.replay(bot, name) for bot, name in shown}
+    by_answer = [[n for n, given in answers.items() if given == kind] for kind in ("ok", "no_text")]
+    return by_answer[0], by_answer[1]
+
+
+def _dropped(op: Operator, letters: list[Letter]) -> list[str]:
+    with progress(letters, "dropping") as shown:
+        return [name for bot, name in shown if op.lanes.drop(bot, [name])]
+
+
+def _tell(
+    done: str,
+    names: list[str],
+    chosen: list[Letter],
+    as_json: bool,
+    *,
+    textless: Sequence[str] | None = None,
+) -> None:
+    """textless: of a replay, those that can't run again."""
+    found = {*names, *(textless or ())}
     others = [name for _, name in chosen if name not in found]
     if as_json:
-        show_json({done: names, "not_dead": others})
+        without_text = {} if textless is None else {"without_text": textless}
+        show_json({done: names, "not_dead": others, **without_text})
     else:
         click.echo(f"{done} {len(names)} of {len(chosen)}")
+    if textless:
+        raise click.ClickException(
+            "the text of some was removed (CLAWDBOT_DEAD_LETTERS__TEXT_DAYS): they can't run "
+            "again, only be dropped"
+        )
     if others:
         raise click.ClickException("the others are not dead (any more)")
 
@@ -154,5 +185,5 @@ def _summary(op: Operator, bot: BotKeys, trace_id: str) -> dict[str, Any]:
         "message_id": event.get("message_id", ""),
         "conversation_id": event.get("conversation_id", ""),
         "sender": event.get("sender_name") or event.get("sender_id", ""),
-        "text": event.get("text", ""),
+        "text": TEXT_REMOVED if "textless" in record else event.get("text", ""),
     }

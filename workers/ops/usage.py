@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 import click
 
 from shared.config.settings import DEFAULT_BOT, Bot
+from shared.local_time import local_day
 from shared.state.keys import USAGE_DAYS, BotKeys
 from workers.ops.context import Operator, operator, show_json
 from workers.ops.habits import json_option, progress
-from workers.usage import KINDS, utc_offset_s
+from workers.usage import KINDS
 
-DAY_S = 86_400
 OTHERS = "(others)"  #: who used so little that a busy bot's day counts them together
 
 
@@ -93,8 +93,7 @@ def _counted(op: Operator, bots: list[Bot], kind: str, days: int) -> Iterator[tu
 
 def _today(op: Operator) -> int:
     seconds, _ = op.client.time()
-    offset_s = utc_offset_s(ZoneInfo(op.settings.timezone), seconds * 1000)
-    return int(seconds + offset_s) // DAY_S
+    return local_day(ZoneInfo(op.settings.timezone), seconds * 1000)
 
 
 def _chosen(op: Operator, name: str) -> list[Bot]:

@@ -5,10 +5,12 @@
 --@include _history
 -- KEYS 6 event  7 counts  8 dead
 -- ARGV 4 event id
--- Returns 'ok' or 'not_dead'.
+-- Returns 'ok', 'not_dead', or 'no_text': what was written is gone, so it can't run again.
 local event, counts, dead, id = KEYS[6], KEYS[7], KEYS[8], ARGV[4]
 local now = now_ms()
-if redis.call('ZREM', dead, id) == 0 then return 'not_dead' end
+if not redis.call('ZSCORE', dead, id) then return 'not_dead' end
+if redis.call('HEXISTS', event, 'textless') == 1 then return 'no_text' end
+redis.call('ZREM', dead, id)
 local f = redis.call('HMGET', event, 'lane', 'dead_stage', 'log')
 redis.call('HDEL', event, 'dead', 'dead_stage', 'dead_reason', 'buried_by')
 redis.call('HINCRBY', counts, 'dead', -1)

@@ -1,0 +1,28 @@
+#!lua flags=allow-oom
+-- Remove from dead letters what was written, names and addresses; ids and why they died stay. They
+-- can't run again.
+--@include _keys
+--@include _lane
+-- KEYS 6 dead  7… events
+-- ARGV 4… event ids
+-- Returns of how many the texts were removed by this call.
+local now = now_ms()
+local BLANK = { 'text', 'sender_name', 'conversation_name', 'reply_secret' }
+
+local function remove(event)
+  local wire = cjson.decode(redis.call('HGET', event, 'event'))
+  for _, name in ipairs(BLANK) do wire[name] = '' end
+  wire.reply_address = {}
+  redis.call('HSET', event, 'event', cjson.encode(wire), 'textless', text_of(now))
+  redis.call('HDEL', event, 'reply', 'notice', 'notice_part')
+end
+
+local removed = 0
+for i = 7, #KEYS do
+  local is_dead = redis.call('ZSCORE', KEYS[6], ARGV[i - 3]) and is_record(KEYS[i])
+  if is_dead and redis.call('HEXISTS', KEYS[i], 'textless') == 0 then
+    remove(KEYS[i])
+    removed = removed + 1
+  end
+end
+return removed
