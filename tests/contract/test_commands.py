@@ -15,7 +15,7 @@ from shared.cli import cli
 #: Verbs of commands after which something is gone for good.
 DESTRUCTIVE = {
     *("archive", "clear", "delete", "drop", "erase", "forget", "purge", "remove", "reset"),
-    *("revoke", "unset", "wipe"),
+    *("revoke", "wipe"),
 }
 EXAMPLE = re.compile(r"^ *Example: (clawdbot.*)$", re.MULTILINE)
 

@@ -3,64 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import RequestRejectedError, TaskError
-from shared.http_values import HttpResponse, RawRequest
-from shared.messages import Challenge, Delivered, Event, Ignored, Part, Token
+from shared.errors import RequestRejectedError
+from shared.http_values import RawRequest
+from shared.messages import Challenge, Event, Ignored
 from shared.platforms import PLATFORMS, load
 from shared.platforms.base import Caller, Explain, Inbound, Outbound
 from shared.platforms.steps import Step
-
-#: Deterministic, and without a time limit: the machine may be busy.
-property_test = settings(max_examples=60, deadline=None, derandomize=True, database=None)
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-#: Values that have broken parsers before.
-ODD = st.sampled_from(
-    [
-        *(None, True, 0, -1, 10**400, 1.5, float("nan"), [], [None], {}, {"text": 1}),
-        *("", " ", "\x00", "\ud800", "a\ud83d", "x" * 300),
-        *('{"text":', '{"text":"\\ud800"}', "[" * 5000),
-    ]
-)
-HOSTILE_BODIES = [
-    b"",
-    b"\xff\xfe",
-    b"null",
-    b"[]",
-    b'"x"',
-    b"NaN",
-    b"1" * 5000,
-    b"[" * 100_000,
-    b'{"a":' * 50_000,
-    b"{}",
-    b"\xef\xbb\xbf{}",
-    b'{"encrypt":{}}',
-    b'{"encrypt":""}',
-    '{"a":1}'.encode("utf-16"),
-]
-WORDS = st.text(
-    st.sampled_from('ab \n\n。！, \t"\\<>@/汉字🙂\x00\r') | st.characters(), max_size=400
-)
+from tests.platforms.answering import Answering
+from tests.platforms.strange import HOSTILE_BODIES, JSON, ODD, dumped, property_test
 
 
-def dumped(value: Any) -> bytes:
-    return json.dumps(value).encode()
-
-
-class RoomConformance:
+class RoomConformance(Answering):
     """Subclasses set the attributes and say how the platform signs."""
 
     platform: str
@@ -238,76 +197,6 @@ class RoomConformance:
             for step in self.explained(request):
                 assert json.loads(json.dumps(dict(step.facts))) == dict(step.facts)
 
-    # Replying
-
-    def test_the_event_can_be_answered_by_every_route_it_offers(self) -> None:
-        event, outbound = self.event(), self.outbound()
-        routes = outbound.routes(event.reply_address, event.reply_secret, now=self.now)
-        assert routes
-        part = Part("ok", "key-1", event.reply_address, event.reply_secret)
-        for route in routes:
-            request = outbound.reply_request(route, part, "token-1" if route.needs_token else "")
-            assert request.method == "POST"
-            assert request.url.startswith("https://")
-            assert ("token-1" in repr(request.headers)) is route.needs_token
-
-    def test_an_empty_address_has_no_route(self) -> None:
-        assert self.outbound().routes({}, "", now=self.now) == ()
-
-    @pytest.mark.parametrize("text", ["", " ", "\n\n\t", "\x00", "\r\n"])
-    def test_blank_text_has_no_part(self, text: str) -> None:
-        assert self.outbound().parts(text) == ()
-
-    def test_parts_lose_nothing_but_white_space(self) -> None:
-        outbound = self.outbound()
-
-        @property_test
-        @given(WORDS, st.integers(1, 200))
-        def check(text: str, times: int) -> None:
-            one = outbound.parts(text)
-            many = outbound.parts((text + "\n\n") * times)
-            assert _squeezed("".join(many)) == _squeezed("".join(one)) * times
-
-        check()
-
-    def test_parts_fit_and_are_not_blank(self) -> None:
-        outbound = self.outbound()
-
-        @property_test
-        @given(WORDS, st.integers(1, 200))
-        def check(text: str, times: int) -> None:
-            for part in outbound.parts(text * times):
-                assert part.strip()
-                assert len(json.dumps(part, ensure_ascii=False).encode()) - 2 <= self.part_bytes
-
-        check()
-
-    def test_a_mention_does_not_survive(self) -> None:
-        outbound = self.outbound()
-        (part,) = outbound.parts(f"before {self.mention} after")
-        assert self.mention not in part
-        assert (part[:7], part[-6:]) == ("before ", " after")
-        assert outbound.parts(part) == (part,)
-
-    # Reading answers
-
-    def test_any_answer_is_delivered_or_a_task_error(self) -> None:
-        event, outbound = self.event(), self.outbound()
-        routes = outbound.routes(event.reply_address, event.reply_secret, now=self.now)
-        bodies = JSON.map(dumped) | st.binary(max_size=30) | st.sampled_from(HOSTILE_BODIES)
-        names = ["code", "errcode", "msg", "data", "processQueryKey", "accessToken", "expireIn"]
-        shaped = st.dictionaries(st.sampled_from([*names, "expire"]), ODD | JSON).map(_dumped_lossy)
-
-        @property_test
-        @given(st.sampled_from([200, 204, 302, 400, 401, 403, 404, 429, 500, 504]), bodies | shaped)
-        def check(status: int, body: bytes) -> None:
-            response = HttpResponse(status, {"retry-after": "x"}, body)
-            for route in routes:
-                _assert_read(lambda r=route: outbound.read_reply(r, response), Delivered)
-            _assert_read(lambda: outbound.read_token(response), Token)
-
-        check()
-
     def test_no_error_shows_a_secret(self) -> None:
         shown = repr(self.settings()) + " ".join(self.settings(signature_scheme="guide").warnings())
         for secret in self.secrets():
@@ -330,25 +219,6 @@ def assert_nothing_is_told(steps: list[Step], *secrets: str) -> None:
     for secret in secrets:
         for half in (secret[: len(secret) // 2], secret[len(secret) // 2 :]):
             assert len(half) < 8 or half not in shown
-
-
-def _assert_read(read: Any, kind: type) -> None:
-    try:
-        assert isinstance(read(), kind)
-    except TaskError as error:
-        assert re.fullmatch(r"[a-z]+:[A-Za-z0-9_.-]{1,80}", error.code)  # noqa: PT017
-        assert len(error.detail) <= 300  # noqa: PT017
-
-
-def _dumped_lossy(value: Any) -> bytes:
-    try:
-        return dumped(value)
-    except ValueError:
-        return b"{}"
-
-
-def _squeezed(text: str) -> str:
-    return "".join(text.split())
 
 
 def _paths(value: Any, before: tuple[Any, ...] = ()) -> Any:

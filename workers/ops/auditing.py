@@ -13,6 +13,7 @@ from shared.state.keys import REFUSED_DAYS
 from workers.audit.render import as_text
 from workers.audit.report import Report, Reporter
 from workers.ops.context import Operator, operator, show_json
+from workers.ops.habits import json_option
 
 _SPAN = re.compile(r"(\d{1,3})([dw])")
 _DAYS = {"d": 1, "w": 7}
@@ -29,7 +30,10 @@ def _days_in(_: click.Context, __: click.Parameter, span: str) -> int:
 
 @click.group()
 def audit() -> None:
-    """Look at the audit trail."""
+    """Look at the audit trail: who was refused, what operators did.
+
+    Example: clawdbot audit report
+    """
 
 
 @audit.command()
@@ -41,7 +45,7 @@ def audit() -> None:
     callback=_days_in,
     help="How many days, today included.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For other programs.")
+@json_option
 def report(days: int, as_json: bool) -> None:
     """Refused calls, operators' actions, keys near their end, dead letters.
 

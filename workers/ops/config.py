@@ -16,8 +16,7 @@ from shared.config.shown import DEFAULT, Shown, shown
 from shared.errors import ConfigError
 from workers.ops.config_desk import Desk, look_around
 from workers.ops.context import operator, show_json
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="For other programs.")
+from workers.ops.habits import json_option
 
 
 @click.group()
@@ -25,12 +24,14 @@ def config() -> None:
     """Show, check or describe the settings; change some of them without a restart.
 
     NAME is a setting's name as YAML nests it: model.system_prompt, bots.sales.model_chain.
+
+    Example: clawdbot config show
     """
 
 
 @config.command()
 @click.option("--all", "every", is_flag=True, help="Defaults, too.")
-@_JSON
+@json_option
 def show(every: bool, as_json: bool) -> None:
     """The values in force, secrets hidden, and where each was written.
 
@@ -48,7 +49,7 @@ def show(every: bool, as_json: bool) -> None:
 
 
 @config.command()
-@_JSON
+@json_option
 def check(as_json: bool) -> None:
     """Every problem at once, and what should not stay so. Exit code 2 when there is a problem.
 
@@ -79,9 +80,10 @@ def check(as_json: bool) -> None:
 def schema() -> None:
     """A JSON Schema of the YAML file, for editors.
 
-    Example: clawdbot config schema > clawdbot.schema.json
+    Saved beside the YAML file as clawdbot.schema.json, it counts when that file begins with
+    "# yaml-language-server: $schema=clawdbot.schema.json".
 
-    Then the YAML file begins with "# yaml-language-server: $schema=clawdbot.schema.json".
+    Example: clawdbot config schema
     """
     click.echo(json.dumps(yaml_schema(), ensure_ascii=False, indent=2))
 
@@ -89,7 +91,7 @@ def schema() -> None:
 @config.command("set")
 @click.argument("name")
 @click.argument("value")
-@_JSON
+@json_option
 def set_value(name: str, value: str, as_json: bool) -> None:
     """Set NAME in the configuration centre, for all processes.
 
@@ -105,7 +107,7 @@ def set_value(name: str, value: str, as_json: bool) -> None:
 
 @config.command()
 @click.argument("name")
-@_JSON
+@json_option
 def unset(name: str, as_json: bool) -> None:
     """Take NAME out of the configuration centre: what is written elsewhere holds again.
 
@@ -117,7 +119,7 @@ def unset(name: str, as_json: bool) -> None:
 
 
 @config.command("list")
-@_JSON
+@json_option
 def list_values(as_json: bool) -> None:
     """What the configuration centre holds in Redis.
 

@@ -11,6 +11,7 @@ import click
 from shared import audit
 from workers.forgetting import Person, Seen, Traces
 from workers.ops.context import operator, show_json
+from workers.ops.habits import confirm, json_option, yes_option
 
 GROUPS_LEFT = (
     "Histories of groups don't say who wrote what, so they were left as they are: repeat with "
@@ -22,8 +23,8 @@ GROUPS_LEFT = (
 @click.option("--user", "person_id", required=True, help="The platform's id of the person.")
 @click.option("--bot", default="", help="platform:app_id; every bot without it.")
 @click.option("--groups", is_flag=True, help="Forget the groups' histories they wrote in, too.")
-@click.option("--yes", is_flag=True, help="Don't ask.")
-@click.option("--json", "as_json", is_flag=True, help="For other programs.")
+@yes_option
+@json_option
 def forget(person_id: str, bot: str, groups: bool, yes: bool, as_json: bool) -> None:
     """Erase a person: messages that wait, dead letters, remembered conversations, use, quotas.
 
@@ -39,8 +40,9 @@ def forget(person_id: str, bot: str, groups: bool, yes: bool, as_json: bool) -> 
         people = {
             keys.prefix: Person(op.client, op.lanes, keys, person_id) for keys in op.chosen(bot)
         }
-        if not yes:
-            _confirm(people, groups)
+        if not yes and sys.stdin.isatty():
+            _show(people)
+        confirm("erase all of it, groups' histories too?" if groups else "erase it?", yes)
         erased = {name: _erase(person, name, groups) for name, person in people.items()}
     if as_json:
         show_json({name: asdict(traces) for name, traces in erased.items()})
@@ -68,12 +70,11 @@ def _watched(person: Person, what: str, work: Callable[[Seen], Traces]) -> Trace
         return work(bar.update)
 
 
-def _confirm(people: dict[str, Person], groups: bool) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError("erasing can't be undone: repeat with --yes")
+def _show(people: dict[str, Person]) -> None:
+    """What would be erased."""
     for name, person in people.items():
-        click.echo(f"{name}: {_told(_watched(person, 'looking', person.traces))}")
-    click.confirm("erase all of it, groups' histories too?" if groups else "erase it?", abort=True)
+        traces = _watched(person, "looking", person.traces)
+        click.echo(f"{name}: {_told(traces)}", err=True)
 
 
 def _told(traces: Traces) -> str:

@@ -3,6 +3,7 @@
 -- holds a claim on one finds it gone. What is being sent at this moment may still be seen.
 --@include _keys
 --@include _lane
+--@include _history
 --@include _quota
 -- KEYS 6 counts  7… events
 -- ARGV 4… event ids
