@@ -10,14 +10,18 @@ from collections.abc import AsyncIterator, Callable
 import redis.asyncio
 from aiohttp import web
 
-from ingress.bots import build_bots
+from ingress.bots import IngressBot, build_bots
 from ingress.health import Health
 from ingress.inbox import Inbox, Limits
 from ingress.key_gauges import KeyGauges
+from ingress.lane_gauges import LaneGauges
 from ingress.memory import MemoryWatch
 from ingress.metrics import Meter, Metrics
+from ingress.model_gauges import BreakerGauges
 from ingress.redis_client import connect
+from ingress.scrape import Gauges, Scrape
 from ingress.webhook import MAX_AT_ONCE, Webhook
+from ingress.worker_gauges import WorkerGauges
 from shared.config import Settings
 from shared.config.settings import DEFAULT_BOT
 from shared.envelope import hint_templates
@@ -39,8 +43,8 @@ def build_app(settings: Settings) -> web.Application:
         wait_replicas=settings.redis.wait_replicas,
     )
     inbox = Inbox(client, hint_templates(), limits)
-    model_keys = KeyGauges(metrics.registry, list(settings.all_models()))
-    health = Health(client, list(bots.values()), metrics, model_keys, memory, limits.queue_capacity)
+    scrape = _scrape(settings, client, metrics, list(bots.values()))
+    health = Health(client, list(bots.values()), scrape, memory, limits.queue_capacity)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     turns = asyncio.Semaphore(MAX_AT_ONCE)
@@ -56,6 +60,19 @@ def build_app(settings: Settings) -> web.Application:
     app.router.add_get("/metrics", health.metrics)
     app.cleanup_ctx.append(_lifespan(client, memory))
     return app
+
+
+def _scrape(
+    settings: Settings, client: redis.asyncio.Redis, metrics: Metrics, bots: list[IngressBot]
+) -> Scrape:
+    registry, models = metrics.registry, list(settings.all_models())
+    gauges: list[Gauges] = [
+        LaneGauges(registry, bots),
+        WorkerGauges(registry),
+        BreakerGauges(registry, models),
+        KeyGauges(registry, models),
+    ]
+    return Scrape(client, registry, gauges)
 
 
 def _lifespan(

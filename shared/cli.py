@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = {
     "conversation": "workers.ops.conversations:conversation",
     "dead": "workers.ops.letters:dead",
     "keys": "workers.ops.keyring:keys",
+    "metrics": "workers.ops.scraping:metrics",
     "queue": "workers.ops.overview:queue",
     "trace": "workers.ops.tracing:trace",
     "usage": "workers.ops.usage:usage",

@@ -21,8 +21,12 @@ from workers.tokens import CachedToken, TokenCache
 
 @dataclass(frozen=True, slots=True)
 class WorkerBot:
-    """One bot: its keys, its outbound room, its seal and its access token."""
+    """One bot: its keys, its outbound room, its seal and its access token.
 
+    name: as in URLs and metrics.
+    """
+
+    name: str
     keys: BotKeys
     settings: BotSettings
     outbound: Outbound
@@ -64,5 +68,5 @@ def _build(settings: Settings, client: redis.Redis) -> list[WorkerBot]:
         vault = Vault.for_bot(master, bot.settings.sealing_secrets, keys.prefix)
         outbound = load(PLATFORMS[bot.platform].outbound)(bot.settings)
         tokens = TokenCache(client, keys.token, vault)
-        bots.append(WorkerBot(keys, bot.settings, outbound, vault, tokens))
+        bots.append(WorkerBot(bot.name, keys, bot.settings, outbound, vault, tokens))
     return bots

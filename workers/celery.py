@@ -18,6 +18,7 @@ from shared.process import raise_open_files_limit
 from shared.state.keys import BotKeys
 from workers.keys.duty import KeyDuty
 from workers.keys.sources import ring_store
+from workers.measuring import Measuring
 from workers.redis_client import broker_options, connect
 from workers.runtime import Runtime
 from workers.store import Lanes
@@ -35,6 +36,7 @@ class WorkerProcess:
         self.owner = _unique(f"celery@{os.getpid()}")
         self.concurrency = settings.async_processing.thread_pool_size
         self.pool = "prefork"
+        self.measuring = Measuring(settings.metrics)
         self._runtime: Runtime | None = None
         self._building = threading.Lock()
 
@@ -43,6 +45,7 @@ class WorkerProcess:
         self.owner = _unique(name)
         self.concurrency = concurrency
         self.pool = pool
+        self.measuring.begin(forks=pool == "prefork")
 
     @property
     def runtime(self) -> Runtime:
@@ -53,6 +56,7 @@ class WorkerProcess:
                     self.settings,
                     self.owner,
                     self.concurrency,
+                    self.measuring.metrics,
                     has_soft_limit=self.pool == "prefork",
                 )
             return self._runtime
@@ -116,11 +120,13 @@ app = make_app(worker_process.settings)
 def _duties(worker: Any) -> Duties:
     settings = worker_process.settings
     client = connect(settings, max_connections=2)
+    machine = worker.hostname.rpartition("@")[2]
+    facts = {**describe_worker(worker), "metrics": worker_process.measuring.show(machine)}
     return Duties(
         client,
         Lanes(client, owner=worker_process.owner, templates=hint_templates()),
         worker=worker.hostname,
-        facts=describe_worker(worker),
+        facts=facts,
         bots=[BotKeys(bot.platform, bot.app_id) for bot in settings.all_bots()],
         retention_days=settings.dead_letters.retention_days,
         model_keys=KeyDuty(

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from redis.exceptions import RedisError
@@ -29,6 +29,9 @@ from workers.quotas import Quotas, Refusal
 from workers.store import Lanes
 from workers.usage import Usage, utc_offset_s
 
+if TYPE_CHECKING:
+    from workers.metrics import Metrics
+
 WRITE_BACK_GRACE_S = 5  #: how long after its deadline an answer that had begun is in Redis
 
 logger = logging.getLogger(__name__)
@@ -38,7 +41,13 @@ class Process:
     """Answers one event."""
 
     def __init__(
-        self, settings: Settings, lanes: Lanes, bots: Bots, models: Models, quotas: Quotas
+        self,
+        settings: Settings,
+        lanes: Lanes,
+        bots: Bots,
+        models: Models,
+        quotas: Quotas,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._lanes = lanes
@@ -46,6 +55,7 @@ class Process:
         self._models = models
         self._memory = _memory(settings.conversation)
         self._quotas = quotas
+        self._metrics = metrics
         self._zone = ZoneInfo(settings.timezone)
 
     def work(self, claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
@@ -130,6 +140,7 @@ class Process:
             ttl_s=self._settings.conversation.ttl_s,
             go_on=go_on,
         )
+        self._metrics.used(answer.model, usage)
         metadata: dict[str, Any] = {
             "attempt": claim.attempt,
             "parts": len(reply.parts),

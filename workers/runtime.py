@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from celery.worker import state
 
@@ -19,6 +20,9 @@ from workers.redis_client import connect
 from workers.retry import Policy
 from workers.stage import Stage
 from workers.store import Lanes
+
+if TYPE_CHECKING:
+    from workers.metrics import Metrics
 
 MAX_REDIS_CONNECTIONS = 64  #: a call takes a millisecond: many slots share them
 RENEWAL_GRACE_S = 3  #: a claim is renewed this long past its deadline: the hard limit's place
@@ -37,7 +41,13 @@ class Runtime:
     """
 
     def __init__(
-        self, settings: Settings, owner: str, concurrency: int, *, has_soft_limit: bool = True
+        self,
+        settings: Settings,
+        owner: str,
+        concurrency: int,
+        metrics: Metrics,
+        *,
+        has_soft_limit: bool = True,
     ) -> None:
         self._go_on_s = GO_ON_S if has_soft_limit else LONG_GO_ON_S
         self.pid = os.getpid()
@@ -46,10 +56,10 @@ class Runtime:
         keeper = ClaimKeeper(self.lanes)
         client = HttpClient(concurrency=concurrency)
         bots = Bots(settings, self.redis)
-        models = build_models(settings, client, self.redis)
+        models = build_models(settings, client, self.redis, metrics)
         quotas = Quotas(settings, self.lanes)
-        process = Process(settings, self.lanes, bots, models, quotas)
-        push = Push(settings, self.lanes, bots, client)
+        process = Process(settings, self.lanes, bots, models, quotas, metrics)
+        push = Push(settings, self.lanes, bots, client, metrics)
         self.process = Stage(
             name=PROCESS,
             lanes=self.lanes,
@@ -58,6 +68,7 @@ class Runtime:
             limit_s=settings.answer_timeout_s + RENEWAL_GRACE_S,
             work=process.work,
             notice=process.notice,
+            metrics=metrics,
             may_go_on=self._may_go_on,
             history_entries=2 * settings.conversation.turns,  # a question and an answer each
         )
@@ -69,6 +80,7 @@ class Runtime:
             limit_s=settings.task_timeout_s + RENEWAL_GRACE_S,
             work=push.work,
             notice=push.notice,
+            metrics=metrics,
             may_go_on=self._may_go_on,
         )
 

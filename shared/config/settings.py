@@ -19,6 +19,7 @@ from shared.config.groups import (
     DeadLetters,
     Keys,
     Log,
+    Metrics,
     ModelCalls,
     Quotas,
     Redis,
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     retry: Retry = Retry()
     dead_letters: DeadLetters = DeadLetters()
     log: Log = Log()
+    metrics: Metrics = Metrics()
     master_key: Secrets = setting(
         (), "Seals secrets in Redis; a JSON list while rotating; unset: the bot's app secret does."
     )

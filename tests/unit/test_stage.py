@@ -23,6 +23,7 @@ from shared.errors import (
 from shared.messages import Reply
 from workers.claim import Claim, GoOn
 from workers.claim_keeper import ClaimKeeper
+from workers.metrics import Metrics
 from workers.retry import Policy
 from workers.stage import Stage
 from workers.store import Lanes
@@ -102,6 +103,7 @@ def run(
         name="process",
         lanes=lanes,
         keeper=ClaimKeeper(lanes),
+        metrics=Metrics(),
         policy=Policy(limit_s=600, base_s=0.001, cap_s=0.001),
         limit_s=5,
         work=lambda claim, _: work(claim),
@@ -136,6 +138,7 @@ def test_task_takes_a_further_head_only_while_it_may(age_s: float, heads: int) -
         name="process",
         lanes=lanes,
         keeper=ClaimKeeper(lanes),
+        metrics=Metrics(),
         policy=Policy(limit_s=600, base_s=0.001, cap_s=0.001),
         limit_s=5,
         work=work,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import redis
 
 from shared.config import Settings
@@ -15,8 +17,13 @@ from workers.model.chat import Model
 from workers.model.endpoint import Endpoint
 from workers.model.slots import Slots
 
+if TYPE_CHECKING:
+    from workers.metrics import Metrics
 
-def build_models(settings: Settings, client: HttpClient, store: redis.Redis) -> Models:
+
+def build_models(
+    settings: Settings, client: HttpClient, store: redis.Redis, metrics: Metrics
+) -> Models:
     """Every model with its keys, its breaker and the slots that all share."""
     models = settings.all_models()
     limits = {name: model.max_concurrent for name, model in models.items()}
@@ -25,7 +32,7 @@ def build_models(settings: Settings, client: HttpClient, store: redis.Redis) -> 
     for name, model in models.items():
         breaker = Breaker(store, name, _limits(settings.model_calls))
         keys = key_source(settings, name, store, client)
-        endpoints[name] = Endpoint(name, _model(model, client), keys, breaker, slots)
+        endpoints[name] = Endpoint(name, _model(model, client), keys, breaker, slots, metrics)
     return Models(endpoints)
 
 
