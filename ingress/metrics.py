@@ -10,6 +10,12 @@ from shared import metrics
 from shared.instruments import counter, histogram
 from shared.resources import Resources
 
+#: Shown from the start: an alert can't see a series grow whose first value is not 0.
+_SHOWN_AT_0 = (
+    *("accepted", "duplicate", "rate_limited"),
+    *("unavailable", "redis_full", "queue_full", "conversation_full"),
+)
+
 
 class Metrics:
     """One registry per process. Labels come from closed sets only, never from ids."""
@@ -30,6 +36,8 @@ class Meter:
         self._child = lru_cache(partial(metrics.requests.labels, platform, bot))
         self._latency = metrics.latency.labels(platform)
         self._old_secret = metrics.old_secret.labels(platform, bot)
+        for outcome in _SHOWN_AT_0:
+            self._child(outcome)
 
     def count(self, outcome: str, seconds: float) -> None:
         """One call: what became of it, and how long it took."""

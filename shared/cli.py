@@ -13,6 +13,7 @@ from shared.errors import ClawdBotError, ConfigError
 COMMANDS: Mapping[str, str] = {
     "conversation": "workers.ops.conversations:conversation",
     "dead": "workers.ops.letters:dead",
+    "flower": "workers.ops.flower:flower",
     "keys": "workers.ops.keyring:keys",
     "metrics": "workers.ops.scraping:metrics",
     "queue": "workers.ops.overview:queue",

@@ -1,7 +1,4 @@
-"""Metrics of the table as prometheus-client's objects.
-
-Importing this imports prometheus-client; see `shared/metrics.py` for what that means.
-"""
+"""Metrics of the table as prometheus-client's objects."""
 
 from __future__ import annotations
 

@@ -2,9 +2,6 @@
 
 Labels come from closed sets: names in the settings (`platform`, `bot`, `model`), or words of our
 own (the rest). Never an id, an address, or a word of somebody else's.
-
-Pure data: prometheus-client reads the environment when it is imported, and in a worker that must
-not happen before the pool is known (`workers/metrics_folder.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A worker's /metrics: an HTTP server in its main process, on every pool.
-
-Imported late, as `workers/metrics.py` is.
-"""
+"""A worker's /metrics: an HTTP server in its main process, on every pool."""
 
 from __future__ import annotations
 

@@ -1,21 +1,15 @@
-"""A worker's metrics: made before its pool forks, shown by its main process.
-
-prometheus-client is imported here, by name, and nowhere before: see `metrics_folder.py`.
-"""
+"""A worker's metrics: made before its pool forks, shown by its main process."""
 
 from __future__ import annotations
 
 import logging
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from shared.config.groups import Metrics as MetricsSettings
-from workers.metrics_folder import open_folder
-
-if TYPE_CHECKING:
-    from workers.metrics import Metrics
+from workers.exposition import registry_of, serve
+from workers.metrics import Metrics
+from workers.metrics_folder import share_counts
 
 _EVERYWHERE = ("0.0.0.0", "::")
 
@@ -32,14 +26,13 @@ class Measuring:
 
     @cached_property
     def metrics(self) -> Metrics:
-        made: Metrics = import_module("workers.metrics").Metrics()
-        return made
+        return Metrics()
 
     def begin(self, *, forks: bool) -> None:
         """To be called in the main process, when the pool is known and before it forks."""
         if forks and self._is_shown:
             try:
-                self._folder = open_folder()
+                self._folder = share_counts()
             except OSError as error:  # the main process alone would show zeros
                 self._is_shown = False
                 _log_fault(f"no folder for the counts of its processes: {error.strerror}")
@@ -52,11 +45,9 @@ class Measuring:
         """
         if not self._is_shown:
             return ""
-        exposition = import_module("workers.exposition")
         host = self._settings.host
         try:
-            registry = exposition.registry_of(self.metrics, self._folder)
-            port = exposition.serve(registry, host, self._settings.port)
+            port = serve(registry_of(self.metrics, self._folder), host, self._settings.port)
         except OSError as error:
             _log_fault(f"can't listen on {host}:{self._settings.port}: {error.strerror or error}")
             return ""

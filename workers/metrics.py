@@ -1,8 +1,4 @@
-"""What a worker counts. The names are in `shared/metrics.py`.
-
-Imported late, by `workers/measuring.py`: prometheus-client decides at its import whether the
-processes of a pool share their counts.
-"""
+"""What a worker counts. The names are in `shared/metrics.py`."""
 
 from __future__ import annotations
 
@@ -26,7 +22,8 @@ _READY_SINCE = {PROCESS: "accepted", PUSH: "written"}  #: a record's field by st
 
 
 class Metrics:
-    """The counts of one process; under a forking pool each child's go into files of its own.
+    """The counts of one process. Made after `metrics_folder.share_counts`, each child of a forking
+    pool keeps its own where all can be added up.
 
     Thread-safe. What is there once per stage is shown from the start: an alert can't see a series
     grow whose first value is not 0.

@@ -1,8 +1,7 @@
 """The folder through which the processes of a forking pool share their counts.
 
 prometheus-client's multiprocess mode: each process keeps its counts in files named by its pid, and
-whoever is scraped adds them up. The folder is named by an environment variable that is read when
-prometheus-client is imported. https://prometheus.github.io/client_python/multiprocess/
+whoever is scraped adds them up. https://prometheus.github.io/client_python/multiprocess/
 """
 
 from __future__ import annotations
@@ -15,17 +14,19 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from prometheus_client import values
+
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 PREFIX = "clawdbot-metrics-"
 _NEW_PREFIX = "clawdbot-new-metrics-"
 _LOCK = "lock"
 
 
-def open_folder() -> Path:
+def share_counts() -> Path:
     """A folder of this start's own, so that a restart begins at 0; gone with the worker.
 
-    Call it before prometheus-client is imported and before the pool forks. Folders whose workers
-    were killed are removed: each is locked as long as one process of its worker lives.
+    Call it before any metric is made and before the pool forks. Folders whose workers were killed
+    are removed: each is locked as long as one process of its worker lives.
 
     Raises:
         OSError: there is no place for it
@@ -36,6 +37,9 @@ def open_folder() -> Path:
     _lock(draft)  # before it has the name by which others look for leftovers
     folder = draft.rename(parent / draft.name.replace(_NEW_PREFIX, PREFIX, 1))
     os.environ[VARIABLE] = str(folder)
+    # The library has asked for the variable long ago: Flower is a plug-in of every `celery` command
+    # and imports it. It asks once more, as it must before the first metric.
+    values.ValueClass = values.get_value_class()
     atexit.register(_remove, folder, os.getpid())
     return folder
 

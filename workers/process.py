@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from redis.exceptions import RedisError
@@ -21,6 +21,7 @@ from workers.bots import Bots, WorkerBot
 from workers.claim import Claim, GoOn
 from workers.conversation import ChatMessage, Memory
 from workers.deadline import Deadline
+from workers.metrics import Metrics
 from workers.model.chain import Models
 from workers.model.chat import Answer
 from workers.model.estimate import counter
@@ -28,9 +29,6 @@ from workers.prompt import filled, prompt
 from workers.quotas import Quotas, Refusal
 from workers.store import Lanes
 from workers.usage import Usage, utc_offset_s
-
-if TYPE_CHECKING:
-    from workers.metrics import Metrics
 
 WRITE_BACK_GRACE_S = 5  #: how long after its deadline an answer that had begun is in Redis
 

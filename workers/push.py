@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -25,11 +25,9 @@ from workers.bots import Bots, WorkerBot
 from workers.claim import Claim, GoOn
 from workers.client import HttpClient
 from workers.deadline import Deadline
+from workers.metrics import Metrics
 from workers.store import Lanes
 from workers.tokens import CachedToken
-
-if TYPE_CHECKING:
-    from workers.metrics import Metrics
 
 SETTLE_MARGIN_S = 0.5  #: what a push leaves of `task_timeout_s` for recording its outcome
 KEY_MARGIN_S = 300  #: an idempotency key is trusted for this much less than the platform says

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from celery.worker import state
 
@@ -12,6 +11,7 @@ from shared.envelope import PROCESS, PUSH, hint_templates
 from workers.bots import Bots
 from workers.claim_keeper import ClaimKeeper
 from workers.client import HttpClient
+from workers.metrics import Metrics
 from workers.model.build import build_models
 from workers.process import Process
 from workers.push import Push
@@ -20,9 +20,6 @@ from workers.redis_client import connect
 from workers.retry import Policy
 from workers.stage import Stage
 from workers.store import Lanes
-
-if TYPE_CHECKING:
-    from workers.metrics import Metrics
 
 MAX_REDIS_CONNECTIONS = 64  #: a call takes a millisecond: many slots share them
 RENEWAL_GRACE_S = 3  #: a claim is renewed this long past its deadline: the hard limit's place

@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
@@ -18,12 +17,10 @@ from shared.logs import bind_trace
 from shared.messages import Reply
 from workers.claim import Claim, GoOn
 from workers.claim_keeper import RENEW_INTERVAL_S, ClaimKeeper
+from workers.metrics import Metrics
 from workers.outcomes import Attempt
 from workers.retry import Dead, Policy, Retry, decide, describe
 from workers.store import Lanes
-
-if TYPE_CHECKING:
-    from workers.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

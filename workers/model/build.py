@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import redis
 
 from shared.config import Settings
@@ -11,14 +9,12 @@ from shared.config.groups import ModelCalls
 from shared.config.models import NamedModel
 from workers.client import HttpClient
 from workers.keys.sources import key_source
+from workers.metrics import Metrics
 from workers.model.breaker import Breaker, Limits
 from workers.model.chain import Models
 from workers.model.chat import Model
 from workers.model.endpoint import Endpoint
 from workers.model.slots import Slots
-
-if TYPE_CHECKING:
-    from workers.metrics import Metrics
 
 
 def build_models(

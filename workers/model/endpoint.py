@@ -5,17 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from shared.errors import KeyRefusedError, PermanentError, TaskError, TransientError
 from workers.deadline import Deadline
+from workers.metrics import Metrics
 from workers.model.breaker import Breaker
 from workers.model.chat import Answer, Model, OnText
 from workers.model.keys import KeySource
 from workers.model.slots import Slots
-
-if TYPE_CHECKING:
-    from workers.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
