@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
+import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,18 @@ import yaml
 from shared.cli import COMMANDS
 from shared.metrics import TABLE, Metric
 from tests.prometheus import ROOT, RULES, program
+from tests.queries import (
+    SELECTOR,
+    as_prometheus_gets_it,
+    dashboard,
+    panel_queries,
+    panels,
+    queries,
+    rules,
+    series_asked_for,
+)
 
 CASES = sorted((ROOT / "tests/alerts").glob("*.yaml"))
-DASHBOARD = ROOT / "helm/clawdbot/files/dashboard.json"
 DOCS = ROOT / "docs/observability.md"
 SERIES = {name: metric for metric in TABLE for name in metric.series}
 #: Labels that Prometheus itself gives, to targets.
@@ -25,41 +33,19 @@ TARGET_LABELS = {"job", "instance"}
 #: A command of the doctor's own, beside those of `COMMANDS`.
 DOCTOR = "doctor"
 
-_SELECTOR = re.compile(r"\b(clawdbot_\w+|up)\b(?:\{([^}]*)\})?")
 _GROUPED = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
 _MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"")
 _ACTION = re.compile(r"clawdbot (\w+)|celery -A workers \w+|developer console")
 
 
-def rules() -> list[dict[str, Any]]:
-    groups = yaml.safe_load(RULES.read_text("utf-8"))["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def panels() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
-    return [panel for panel in found if panel["type"] != "row"]
-
-
 def variables() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text("utf-8"))["templating"]["list"]
+    found: list[dict[str, Any]] = dashboard()["templating"]["list"]
     return found
-
-
-def panel_queries() -> Iterator[tuple[str, str]]:
-    for panel in panels():
-        for target in panel["targets"]:
-            yield f"{panel['title']} {target['refId']}", target["expr"]
-
-
-def queries() -> list[tuple[str, str]]:
-    """Every query of ours: what it is for, and its PromQL."""
-    return [(rule["alert"], rule["expr"]) for rule in rules()] + list(panel_queries())
 
 
 @pytest.mark.parametrize(("title", "query"), queries(), ids=[title for title, _ in queries()])
 def test_a_query_names_metrics_and_labels_of_the_table(title: str, query: str) -> None:
-    asked = _SELECTOR.findall(query)
+    asked = SELECTOR.findall(query)
     labels = set(TARGET_LABELS)
 
     assert asked
@@ -84,9 +70,9 @@ def documented(metric: Metric) -> str:
 
 
 def test_every_metric_is_used_in_an_alert_or_a_panel() -> None:
-    used = {name for _, query in queries() for name, _ in _SELECTOR.findall(query)}
+    used = series_asked_for()
 
-    assert [m.name for m in TABLE if not used & set(m.series)] == []
+    assert [metric.name for metric in TABLE if not used & set(metric.series)] == []
 
 
 def test_every_alert_says_what_to_do_and_is_explained() -> None:
@@ -134,6 +120,13 @@ def test_promtool_takes_every_query_of_the_dashboard(tmp_path: Path) -> None:
     assert f"{len(recorded)} rules found" in promtool("check", "rules", str(file))
 
 
+def test_promtool_takes_the_example_configuration(tmp_path: Path) -> None:
+    for file in (RULES, ROOT / "compose/prometheus.yml"):
+        shutil.copy(file, tmp_path)
+
+    assert "SUCCESS" in promtool("check", "config", str(tmp_path / "prometheus.yml"))
+
+
 def test_every_panel_has_a_title_a_unit_and_the_chosen_source() -> None:
     for panel in panels():
         assert panel["title"]
@@ -143,7 +136,7 @@ def test_every_panel_has_a_title_a_unit_and_the_chosen_source() -> None:
 
 
 def test_panels_do_not_overlap_and_have_ids_of_their_own() -> None:
-    every = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+    every = dashboard()["panels"]
     cells = [
         (x, y)
         for place in (panel["gridPos"] for panel in every)
@@ -164,12 +157,6 @@ def test_the_dashboard_chooses_platform_and_bot() -> None:
         asked = by_name[name]["query"]["query"]
         metric, label = re.fullmatch(r"label_values\((\w+)(?:\{.*\})?, (\w+)\)", asked).groups()  # type: ignore[union-attr]
         assert label in SERIES[metric].labels
-
-
-def as_prometheus_gets_it(query: str) -> str:
-    """With Grafana's variables filled in."""
-    filled = query.replace("$__rate_interval", "1m").replace("$platform", ".*")
-    return filled.replace("$bot", ".*")
 
 
 def promtool(*arguments: str) -> str:
