@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from shared.state import keys
 from tests.e2e.processes import Process
 from tests.e2e.stack import ROOT, Stack
 from tests.e2e.talk import eventually
@@ -27,12 +28,13 @@ NOT_WORKERS = {"simulator", "more", "ingress"}
 async def worker_addresses(stack: Stack) -> dict[str, str]:
     """Where each worker shows its metrics, as `clawdbot metrics --json` tells Prometheus."""
 
-    async def told() -> list[dict[str, Any]]:
-        done = await asyncio.to_thread(stack.clawdbot, "metrics", "--json")
-        found: list[dict[str, Any]] = json.loads(done.stdout)
-        return found if len(found) == len(stack.processes.keys() - NOT_WORKERS) else []
+    async def have_told() -> bool:
+        return stack.redis.hlen(keys.WORKERS) == len(stack.processes.keys() - NOT_WORKERS)
 
-    targets = await eventually(told, 20, "every worker tells where it is scraped")
+    await eventually(have_told, 20, "every worker tells of itself")
+    done = await asyncio.to_thread(stack.clawdbot, "metrics", "--json")
+    assert done.returncode == 0, done.stderr
+    targets: list[dict[str, Any]] = json.loads(done.stdout)
     return {target["labels"]["worker"]: target["targets"][0] for target in targets}
 
 

@@ -96,7 +96,7 @@ async def test_flower_asks_for_a_password_and_shows_tasks_without_content(talk: 
             found = list(json.loads(text).values())
             return found if {task["name"] for task in found} == {"process", "push"} else []
 
-        for task in await eventually(tasks, 60, "Flower has seen a task of each stage"):
+        for task in await eventually(tasks, 90, "Flower has seen a task of each stage"):
             assert re.fullmatch(
                 r"\('feishu:cli_\w+:conv:oc_\w+:(inbox|outbox)', .*\)", task["args"]
             )

@@ -228,6 +228,12 @@ class RoomConformance:
 
         check()
 
+    def test_the_codes_it_knows_are_few_and_its_own(self) -> None:
+        codes, platform = self.outbound().codes, self.settings().platform
+
+        assert 0 < len(codes) <= 100, "each is a label of a metric"
+        assert [c for c in codes if not re.fullmatch(rf"{platform}:[A-Za-z0-9_.-]+", c)] == []
+
     def test_no_error_shows_a_secret(self) -> None:
         secrets = [
             v for k, v in self.options.items() if "secret" in k or "key" in k or "token" in k
