@@ -161,7 +161,7 @@ def test_the_dashboard_chooses_platform_and_bot() -> None:
 
 def promtool(*arguments: str) -> str:
     done = subprocess.run(
-        [program("promtool"), *arguments], capture_output=True, text=True, timeout=60, check=False
+        [program("promtool"), *arguments], capture_output=True, text=True, timeout=100, check=False
     )
     told = done.stdout + done.stderr
     assert done.returncode == 0, told
