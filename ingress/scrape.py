@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -47,8 +46,7 @@ class Scrape:
             self._redis_up.set(0)
             for each in self._gauges:
                 each.forget()
-        # 10 ms and more, most of it in /proc: meanwhile, webhooks are answered.
-        return await asyncio.to_thread(generate_latest, self._registry)
+        return generate_latest(self._registry)
 
     async def _measure(self) -> None:
         for each in self._gauges:

@@ -19,7 +19,12 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc
 def process(proc: Path, pid: int, parent: int, *, cpu: tuple[int, int, int, int], kb: int) -> None:
     """cpu: user, system, and those of children that ended, in ticks. kb: proportional share."""
     folder = proc / str(pid)
-    folder.mkdir(parents=True)
+    (folder / "task" / str(pid)).mkdir(parents=True)
+    (folder / "task" / str(pid + 1000)).mkdir()
+    (folder / "task" / str(pid) / "children").write_text("")
+    (folder / "task" / str(pid + 1000) / "children").write_text("")
+    if (siblings := proc / str(parent) / "task" / str(parent + 1000) / "children").exists():
+        siblings.write_text(f"{siblings.read_text()}{pid} ")
     before = f"{pid} (a (odd) name) S {parent} " + "0 " * 9
     (folder / "stat").write_text(before + " ".join(map(str, cpu)) + " 20 0 1")
     (folder / "smaps_rollup").write_text(f"0-f [rollup]\nRss: 99999 kB\nPss:   {kb} kB\n")
@@ -30,7 +35,7 @@ def test_children_and_their_children_count_and_others_do_not(tmp_path: Path) -> 
     process(tmp_path, 11, 10, cpu=(50, 0, 0, 0), kb=200)
     process(tmp_path, 12, 11, cpu=(5, 5, 0, 0), kb=30)
     process(tmp_path, 99, 1, cpu=(7000, 0, 0, 0), kb=5000)
-    (tmp_path / "meminfo").write_text("no process")
+    (tmp_path / "10/task/10/children").write_text("4711 ")  # it has ended by now
 
     used = process_tree.usage(10, tmp_path)
 
