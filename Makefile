@@ -11,7 +11,7 @@ N ?= 20
 e2e: STACKS ?= 3
 e2e-repeat: STACKS ?= 2
 
-.PHONY: help install up down status logs check test e2e bench e2e-repeat compose-up compose-down lock audit clean
+.PHONY: help install up down status logs check test e2e bench e2e-repeat compose-up compose-down prometheus lock audit clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z0-9-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ compose-up: ## the same stack in containers
 
 compose-down: ## stop the containers
 	$(COMPOSE) down
+
+prometheus: ## fetch Prometheus for the tests of the alerts, if it is not there (Debian)
+	@sh requirements/prometheus.sh
 
 lock: install ## write the lock files anew from pyproject.toml
 	@test -x .cache/lock/bin/python || $(PYTHON_BIN) -m venv .cache/lock

@@ -11,16 +11,20 @@ from zoneinfo import ZoneInfo
 import redis.asyncio
 from aiohttp import web
 
-from ingress.bots import build_bots
+from ingress.bots import IngressBot, build_bots
 from ingress.config_center import ConfigCenter
 from ingress.health import Health
 from ingress.inbox import Inbox, Limits
 from ingress.key_gauges import KeyGauges
+from ingress.lane_gauges import LaneGauges
 from ingress.memory import MemoryWatch
 from ingress.metrics import Meter, Metrics
+from ingress.model_gauges import BreakerGauges
 from ingress.redis_client import connect
 from ingress.refusals import Refusals
+from ingress.scrape import Gauges, Scrape
 from ingress.webhook import MAX_AT_ONCE, Webhook
+from ingress.worker_gauges import WorkerGauges
 from shared.config import Settings
 from shared.config.follow import Follower
 from shared.config.live import Live
@@ -51,8 +55,8 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
     )
     inbox = Inbox(client, hint_templates(), limits)
     refusals = Refusals(client, ZoneInfo(settings.timezone))
-    model_keys = KeyGauges(metrics.registry, list(settings.all_models()))
-    health = Health(client, list(bots.values()), metrics, model_keys, memory, limits.queue_capacity)
+    scrape = _scrape(settings, client, metrics, list(bots.values()))
+    health = Health(client, list(bots.values()), scrape, memory, limits.queue_capacity)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     turns = asyncio.Semaphore(MAX_AT_ONCE)
@@ -73,6 +77,19 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
         watches.append(ConfigCenter(follower, client).run)
     app.cleanup_ctx.append(_lifespan(client, watches, refusals))
     return app
+
+
+def _scrape(
+    settings: Settings, client: redis.asyncio.Redis, metrics: Metrics, bots: list[IngressBot]
+) -> Scrape:
+    registry, models = metrics.registry, list(settings.all_models())
+    gauges: list[Gauges] = [
+        LaneGauges(registry, bots),
+        WorkerGauges(registry),
+        BreakerGauges(registry, models),
+        KeyGauges(registry, models),
+    ]
+    return Scrape(client, registry, gauges)
 
 
 def _lifespan(

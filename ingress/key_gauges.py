@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import redis.asyncio
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
+from shared import metrics
+from shared.instruments import gauge
 from shared.state.key_ring import DAY_MS, LIVE_STATES, KeyRing
 from shared.state.keys import RingKeys
 
@@ -17,18 +19,8 @@ class KeyGauges:
 
     def __init__(self, registry: CollectorRegistry, models: Sequence[str]) -> None:
         self._rings = {model: RingKeys(model).ring for model in models}
-        self._keys = Gauge(
-            "clawdbot_keys",
-            "Keys in the ring, by state.",
-            ["model", "state"],
-            registry=registry,
-        )
-        self._expiry = Gauge(
-            "clawdbot_key_expiry_days",
-            "Days until the first key in this state ends; below 0: it is past its date.",
-            ["model", "state"],
-            registry=registry,
-        )
+        self._keys = gauge(metrics.KEYS, registry)
+        self._expiry = gauge(metrics.KEY_EXPIRY, registry)
 
     async def measure(self, client: redis.asyncio.Redis) -> None:
         """Read the rings, in one round trip. Raises: RedisError."""

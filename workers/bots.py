@@ -23,8 +23,12 @@ from workers.tokens import CachedToken, TokenCache
 
 @dataclass(frozen=True, slots=True)
 class WorkerBot:
-    """One bot: its keys, its settings as they are now, its outbound room, its seals, its token."""
+    """One bot: its keys, its settings as they are now, its outbound room, its seals, its token.
 
+    name: as in URLs and metrics.
+    """
+
+    name: str
     keys: BotKeys
     settings: BotSettings
     outbound: Outbound
@@ -75,7 +79,7 @@ def _build(settings: Settings, client: redis.Redis) -> list[WorkerBot]:
         rehearsals = rehearsal_vault(master, secrets, keys.prefix)
         outbound = load(PLATFORMS[bot.platform].outbound)(bot.settings)
         tokens = TokenCache(client, keys.token, vault)
-        bots.append(WorkerBot(keys, bot.settings, outbound, vault, rehearsals, tokens))
+        bots.append(WorkerBot(bot.name, keys, bot.settings, outbound, vault, rehearsals, tokens))
     return bots
 
 

@@ -19,6 +19,7 @@ from shared.process import raise_open_files_limit
 from workers.config_center import ConfigCenter
 from workers.leader import leader_duties
 from workers.limits import time_limits
+from workers.measuring import Measuring
 from workers.redis_client import broker_options, connect
 from workers.runtime import Runtime
 from workers.store import Lanes
@@ -34,6 +35,7 @@ class WorkerProcess:
         self.owner = _unique(f"celery@{os.getpid()}")
         self.concurrency = settings.async_processing.thread_pool_size
         self.pool = "prefork"
+        self.measuring = Measuring(settings.metrics)
         self._runtime: Runtime | None = None
         self._building = threading.Lock()
 
@@ -47,6 +49,7 @@ class WorkerProcess:
         self.owner = _unique(name)
         self.concurrency = concurrency
         self.pool = pool
+        self.measuring.begin(forks=pool == "prefork")
 
     @property
     def runtime(self) -> Runtime:
@@ -58,6 +61,7 @@ class WorkerProcess:
                     self.center.live,
                     self.owner,
                     self.concurrency,
+                    self.measuring.metrics,
                     has_soft_limit=self.pool == "prefork",
                 )
             return self._runtime
@@ -113,11 +117,13 @@ def _duties(worker: Any) -> Duties:
     settings = worker_process.settings
     client = connect(settings, max_connections=2)
     lanes = Lanes(client, owner=worker_process.owner, templates=hint_templates())
+    machine = worker.hostname.rpartition("@")[2]
+    facts = {**describe_worker(worker), "metrics": worker_process.measuring.show(machine)}
     return Duties(
         client,
         lanes,
         worker=worker.hostname,
-        facts=describe_worker(worker),
+        facts=facts,
         leader=leader_duties(settings, client, lanes),
     )
 

@@ -23,6 +23,7 @@ from workers.bots import Bots, WorkerBot
 from workers.claim import Claim, GoOn
 from workers.conversation import ChatMessage, Memory
 from workers.deadline import Deadline
+from workers.metrics import Metrics
 from workers.model.chain import Models
 from workers.model.chat import Answer
 from workers.model.estimate import counter
@@ -40,7 +41,13 @@ class Process:
     """Answers one event."""
 
     def __init__(
-        self, live: Live, lanes: Lanes, bots: Bots, models: Models, quotas: Quotas
+        self,
+        live: Live,
+        lanes: Lanes,
+        bots: Bots,
+        models: Models,
+        quotas: Quotas,
+        metrics: Metrics,
     ) -> None:
         settings = live.settings
         self._live = live
@@ -49,6 +56,7 @@ class Process:
         self._models = models
         self._memory = _memory(settings.conversation)
         self._quotas = quotas
+        self._metrics = metrics
         self._zone = ZoneInfo(settings.timezone)
 
     def work(self, claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
@@ -144,6 +152,7 @@ class Process:
             ttl_s=self._live.settings.conversation.ttl_s,
             go_on=go_on,
         )
+        self._metrics.used(answer.model, usage)
         metadata: dict[str, Any] = {
             "attempt": claim.attempt,
             "parts": len(reply.parts),

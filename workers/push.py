@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from shared.errors import (
     OutcomeUnknownError,
     PermanentError,
     RouteExpiredError,
+    TaskError,
     TokenRejectedError,
     TransientError,
 )
@@ -23,6 +25,7 @@ from workers.bots import Bots, WorkerBot
 from workers.claim import Claim, GoOn
 from workers.client import HttpClient
 from workers.deadline import Deadline
+from workers.metrics import Metrics
 from workers.store import Lanes
 from workers.tokens import CachedToken
 
@@ -36,11 +39,19 @@ logger = logging.getLogger(__name__)
 class Push:
     """Delivers the next part of a reply or notice."""
 
-    def __init__(self, settings: Settings, lanes: Lanes, bots: Bots, client: HttpClient) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        lanes: Lanes,
+        bots: Bots,
+        client: HttpClient,
+        metrics: Metrics,
+    ) -> None:
         self._budget_s = settings.task_timeout_s - SETTLE_MARGIN_S
         self._lanes = lanes
         self._bots = bots
         self._client = client
+        self._metrics = metrics
 
     def work(self, claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
         """Send one part within one deadline (token, fallback and POST together) and settle it.
@@ -51,6 +62,7 @@ class Push:
             TaskError: the attempt failed.
             ClaimLostError: somebody else has the head now.
         """
+        started = time.monotonic()
         if claim.is_working_notice and claim.attempt > 1:
             raise PermanentError("notice:once", "it was perhaps sent; it is never sent again")
         bot = self._bots.of(claim)
@@ -69,6 +81,9 @@ class Push:
         following = self._lanes.settle(
             claim, next_part=index + 1, parts=len(reply.parts), route=route.name, go_on=go_on()
         )
+        if index + 1 == len(reply.parts) and not claim.is_notice:
+            waited_ms = claim.now_ms - int(claim.record.get("accepted", claim.now_ms))
+            self._metrics.delivered(bot, waited_ms / 1000 + time.monotonic() - started)
         metadata: dict[str, Any] = {
             "attempt": claim.attempt,
             "kind": reply.kind,
@@ -93,7 +108,7 @@ class Push:
         for route in bot.outbound.routes(event.reply_address, event.reply_secret, now=now):
             self._check_unsure(claim, bot, route)
             try:
-                return route, self._send(bot, route, part, deadline)
+                return route, self._measured_send(bot, route, part, deadline)
             except RouteExpiredError as error:
                 metadata = {"route": route.name, "code": error.code}
                 logger.info("route.expired", extra={"metadata": metadata})
@@ -113,6 +128,18 @@ class Push:
         if bot.settings.uncertain_send == "hold":
             raise _held(route)
         logger.warning("delivery.repeated_uncertain", extra={"metadata": {"route": route.name}})
+
+    def _measured_send(
+        self, bot: WorkerBot, route: Route, part: Part, deadline: Deadline
+    ) -> Delivered:
+        started = time.monotonic()
+        try:
+            delivered = self._send(bot, route, part, deadline)
+        except TaskError as error:
+            self._metrics.sent(bot, route.name, error, time.monotonic() - started)
+            raise
+        self._metrics.sent(bot, route.name, None, time.monotonic() - started)
+        return delivered
 
     def _send(self, bot: WorkerBot, route: Route, part: Part, deadline: Deadline) -> Delivered:
         if not route.needs_token:

@@ -12,6 +12,7 @@ from shared.envelope import PROCESS, PUSH, hint_templates
 from workers.bots import Bots
 from workers.claim_keeper import ClaimKeeper
 from workers.client import HttpClient
+from workers.metrics import Metrics
 from workers.model.build import build_models
 from workers.process import Process
 from workers.push import Push
@@ -38,7 +39,13 @@ class Runtime:
     """
 
     def __init__(
-        self, live: Live, owner: str, concurrency: int, *, has_soft_limit: bool = True
+        self,
+        live: Live,
+        owner: str,
+        concurrency: int,
+        metrics: Metrics,
+        *,
+        has_soft_limit: bool = True,
     ) -> None:
         settings = live.settings
         self._go_on_s = GO_ON_S if has_soft_limit else LONG_GO_ON_S
@@ -48,10 +55,10 @@ class Runtime:
         keeper = ClaimKeeper(self.lanes)
         client = HttpClient(concurrency=concurrency)
         bots = Bots(live, self.redis)
-        models = build_models(settings, client, self.redis)
+        models = build_models(settings, client, self.redis, metrics)
         quotas = Quotas(live, self.lanes)
-        process = Process(live, self.lanes, bots, models, quotas)
-        push = Push(settings, self.lanes, bots, client)
+        process = Process(live, self.lanes, bots, models, quotas, metrics)
+        push = Push(settings, self.lanes, bots, client, metrics)
         self.process = Stage(
             name=PROCESS,
             lanes=self.lanes,
@@ -60,6 +67,7 @@ class Runtime:
             limit_s=settings.answer_timeout_s + RENEWAL_GRACE_S,
             work=process.work,
             notice=process.notice,
+            metrics=metrics,
             may_go_on=self._may_go_on,
             history_entries=2 * settings.conversation.turns,  # a question and an answer each
         )
@@ -71,6 +79,7 @@ class Runtime:
             limit_s=settings.task_timeout_s + RENEWAL_GRACE_S,
             work=push.work,
             notice=push.notice,
+            metrics=metrics,
             may_go_on=self._may_go_on,
         )
 

@@ -17,6 +17,8 @@ from shared.logs import bind_trace
 from shared.messages import Reply
 from workers.claim import Claim, GoOn
 from workers.claim_keeper import RENEW_INTERVAL_S, ClaimKeeper
+from workers.metrics import Metrics
+from workers.outcomes import Attempt
 from workers.retry import Dead, Policy, Retry, decide, describe
 from workers.store import Lanes
 
@@ -42,6 +44,7 @@ class Stage:
     limit_s: float
     work: Callable[[Claim, Callable[[], GoOn]], Claim | None]
     notice: Callable[[Claim, Exception], Reply | None]
+    metrics: Metrics
     may_go_on: Callable[[float], bool] = lambda _: False
     history_entries: int = 0
 
@@ -70,34 +73,40 @@ class Stage:
 
     def _work_on(self, claim: Claim, go_on: Callable[[], GoOn]) -> Claim | None:
         started = time.monotonic()
+        following = None
         with bind_trace(claim.event_id), self.keeper.holding(claim, self.limit_s):
             try:
-                return self._attempt(claim, go_on, started)
+                outcome, following = self._attempt(claim, go_on, started)
             except ClaimLostError:
+                outcome = Attempt.LOST
                 logger.warning("claim.lost", extra={"metadata": {"stage": self.name}})
             except RedisError as error:
                 # The lease ends by itself and the sweeper brings the lane back.
+                outcome = Attempt.UNSETTLED
                 metadata = {"stage": self.name, "error": repr(error)}
                 logger.error("claim.unsettled", extra={"metadata": metadata})
-        return None
+        self.metrics.attempted(self.name, claim, outcome, time.monotonic() - started)
+        return following
 
-    def _attempt(self, claim: Claim, go_on: Callable[[], GoOn], started: float) -> Claim | None:
+    def _attempt(
+        self, claim: Claim, go_on: Callable[[], GoOn], started: float
+    ) -> tuple[Attempt, Claim | None]:
         try:
             # Redis told of it late: it may be somebody else's by now, and its lease is short.
             if claim.waited_s > RENEW_INTERVAL_S and not self.lanes.renew([claim])[0]:
                 raise ClaimLostError("the claim ended before Redis told of it")
             if claim.is_poison:
                 raise PermanentError("poison", "its process died each time it was worked on")
-            return self.work(claim, go_on)
+            return Attempt.OK, self.work(claim, go_on)
         except (ClaimLostError, RedisError):
             raise
         except SoftTimeLimitExceeded:
-            self._fail(claim, OutcomeUnknownError("celery:soft_time_limit"), started)
+            error = OutcomeUnknownError("celery:soft_time_limit")
+            return self._fail(claim, error, started), None
         except Exception as error:
-            self._fail(claim, error, started)
-        return None
+            return self._fail(claim, error, started), None
 
-    def _fail(self, claim: Claim, error: Exception, started: float) -> None:
+    def _fail(self, claim: Claim, error: Exception, started: float) -> Attempt:
         now = claim.now_ms / 1000 + time.monotonic() - started
         fate = self._fate(claim, error, now)
         if not isinstance(error, BusyError):  # under load that is every second message
@@ -110,8 +119,9 @@ class Stage:
                 unsure=isinstance(error, OutcomeUnknownError),
                 is_attempt=not isinstance(error, BusyError),
             )
-        else:
-            self.lanes.bury(claim, fate.reason, self._notice_or_none(claim, error))
+            return Attempt.BUSY if isinstance(error, BusyError) else Attempt.RETRY
+        self.lanes.bury(claim, fate.reason, self._notice_or_none(claim, error))
+        return Attempt.DEAD
 
     def _fate(self, claim: Claim, error: Exception, now: float) -> Retry | Dead:
         if claim.is_working_notice:

@@ -253,6 +253,18 @@ class DeadLetters(Group):
     )
 
 
+class Metrics(Group):
+    """Where a worker shows its metrics; the ingress has its own port."""
+
+    host: str = setting("127.0.0.1", "Address a worker shows its metrics on.", min_length=1)
+    port: int = setting(
+        9540,
+        "Port of the first worker of a machine, further ones take the next; 0: none.",
+        ge=0,
+        le=65_535,
+    )
+
+
 class Log(Group):
     level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)

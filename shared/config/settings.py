@@ -20,6 +20,7 @@ from shared.config.groups import (
     DeadLetters,
     Keys,
     Log,
+    Metrics,
     ModelCalls,
     PublicUrl,
     Quotas,
@@ -88,6 +89,7 @@ class Settings(BaseSettings):
     dead_letters: DeadLetters = DeadLetters()
     log: Log = Log()
     config_center: ConfigCenter = ConfigCenter()
+    metrics: Metrics = Metrics()
     master_key: Secrets = setting(
         (), "Seals secrets in Redis; a JSON list while rotating; unset: the bot's app secret does."
     )

@@ -33,7 +33,13 @@ class Explain(Protocol):
 
 
 class Outbound(Protocol):
-    """The sending half: made once per bot from its settings. Builds requests, reads answers."""
+    """The sending half: made once per bot from its settings. Builds requests, reads answers.
+
+    codes: the codes of its errors that the platform documents, as `TaskError.code` names them;
+        metrics show these alone.
+    """
+
+    codes: frozenset[str]
 
     def routes(self, address: Mapping[str, str], secret: str, *, now: float) -> tuple[Route, ...]:
         """The open ways to the person, best first; empty when there is none left."""

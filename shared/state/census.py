@@ -15,13 +15,18 @@ LANES_PER_CALL = 5000  #: up to here the walk and the counters are one instant
 
 @dataclass
 class Census:
-    """One bot's events. `counts` has the counters; the rest was counted by walking."""
+    """One bot's events. `counts` has the counters; the rest was counted by walking.
+
+    oldest_…_ms: when the oldest event in such a lane was accepted; 0: there is none.
+    """
 
     inbox_lanes: int = 0
     outbox_lanes: int = 0
     to_process: int = 0
     to_push: int = 0
     notices: int = 0
+    oldest_inbox_ms: int = 0
+    oldest_outbox_ms: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -45,6 +50,12 @@ class Census:
         self.to_process += walked[3]
         self.to_push += walked[4]
         self.notices += walked[5]
+        self.oldest_inbox_ms = _older(self.oldest_inbox_ms, walked[6])
+        self.oldest_outbox_ms = _older(self.oldest_outbox_ms, walked[7])
         self.counts = {
             name: int(value) for name, value in zip(counters[::2], counters[1::2], strict=True)
         }
+
+
+def _older(one_ms: int, other_ms: int) -> int:
+    return min(one_ms, other_ms) if one_ms and other_ms else one_ms or other_ms

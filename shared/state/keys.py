@@ -37,7 +37,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `clawdbot:sweeper` | string | 5 s | which worker sweeps |
 | `clawdbot:stopping:{owner}` | string | 1 h | was asked to stop: its lost claims don't count |
 | `clawdbot:words:{day}` | hash | 3 days | numbers of names in the lines of events that ended then |
-| `clawdbot:workers` | hash | none | worker name: JSON `{queues, pool, limits, seen_ms}` |
+| `clawdbot:workers` | hash | none | worker name: JSON `{queues, pool, limits, metrics, seen_ms}` |
 | `clawdbot:workers:active` | hash | none | worker name: ms of its last claim, renewal or settling |
 | `clawdbot:breaker:{model}` | hash | 1 h | a model's failed calls; open until when; its probe |
 | `clawdbot:slots`, `clawdbot:slots:{model}` | zset | 200 s | calls under way, by their lease |

@@ -33,8 +33,8 @@ def test_without_credentials_both_platforms_are_answered(stack: ComposeStack) ->
         wait_for(lambda chat=chat: bool(stack.replies(f"hello {chat}")), f"an answer in {chat}")
 
 
-def test_flower_and_the_simulators_page_answer(stack: ComposeStack) -> None:
-    assert get(stack.flower)[0] == 200
+def test_flower_asks_for_a_password_and_the_simulators_page_does_not(stack: ComposeStack) -> None:
+    assert get(stack.flower)[0] == 401
     assert get(stack.simulator)[0] == 200
 
 

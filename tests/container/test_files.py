@@ -12,7 +12,7 @@ import yaml
 from tests.container.stack import COMPOSE_FILE, ROOT
 
 CHART = ROOT / "helm" / "clawdbot"
-TYPES = {"object": dict, "array": list, "string": str, "integer": int}
+TYPES = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
 
 
 def test_only_the_ingress_is_published_beyond_this_machine() -> None:
@@ -20,9 +20,23 @@ def test_only_the_ingress_is_published_beyond_this_machine() -> None:
     published = {
         name: port for name, service in services.items() for port in service.get("ports", [])
     }
-    assert set(published) == {"ingress", "flower", "simulator"}
+    assert set(published) == {"ingress", "flower", "simulator", "prometheus", "grafana"}
     del published["ingress"]
     assert all(port.startswith("127.0.0.1:") for port in published.values())
+
+
+def test_flower_asks_for_a_password() -> None:
+    flower = yaml.safe_load(COMPOSE_FILE.read_text("utf-8"))["services"]["flower"]
+
+    assert flower["command"][:2] == ["clawdbot", "flower"]
+
+
+def test_what_is_mounted_into_containers_is_there() -> None:
+    configs = yaml.safe_load(COMPOSE_FILE.read_text("utf-8"))["configs"]
+
+    assert [
+        c["file"] for c in configs.values() if not (COMPOSE_FILE.parent / c["file"]).exists()
+    ] == []
 
 
 def test_redis_keeps_every_write() -> None:

@@ -10,7 +10,7 @@ import re
 from xdist.scheduler import LoadScopeScheduling
 
 #: One after the other on one stack: a later one reads what an earlier one made it write.
-_WHOLE_FILES = re.compile(r"tests/e2e/test_(outage|failover)\.py")
+_WHOLE_FILES = re.compile(r"tests/e2e/test_(outage|failover|metrics|watching)\.py")
 #: The cases of one pool and layout share a stack, which takes some seconds to start.
 _SETUP = re.compile(r"test_kill_matrix\.py::\w+\[(\w+-\w+)")
 

@@ -363,6 +363,38 @@ def test_a_waiting_notice_is_no_event_in_flight(operator: Operator, bench: Bench
     assert (facts["notices"], facts["in_flight"], facts["imbalance"]) == (1, 0, 0)
 
 
+def worker_told(bench: Bench, name: str, *, ago_ms: int = 0, **facts: str) -> None:
+    seconds, micros = bench.client.time()
+    seen_ms = seconds * 1000 + micros // 1000 - ago_ms
+    told = {"queues": ["process"], "pool": "thread", **facts, "seen_ms": seen_ms}
+    bench.client.hset(keys.WORKERS, name, json.dumps(told))
+
+
+def test_metrics_lists_live_workers_as_targets_for_prometheus(
+    operator: Operator, bench: Bench
+) -> None:
+    worker_told(bench, "push@b", metrics="10.0.0.2:9540")
+    worker_told(bench, "process@a", metrics="127.0.0.1:9541")
+    worker_told(bench, "gone@a", metrics="127.0.0.1:9540", ago_ms=60_000)
+
+    assert operator.json("metrics") == [
+        {"targets": ["127.0.0.1:9541"], "labels": {"worker": "process@a"}},
+        {"targets": ["10.0.0.2:9540"], "labels": {"worker": "push@b"}},
+    ]
+    assert "push@b  thread  http://10.0.0.2:9540/metrics" in operator.told("metrics")
+
+
+def test_metrics_ends_with_1_when_a_worker_shows_none(operator: Operator, bench: Bench) -> None:
+    worker_told(bench, "old@a")
+    worker_told(bench, "new@a", metrics="127.0.0.1:9540")
+
+    result, as_json = operator.run("metrics"), operator.run("metrics", "--json")
+
+    assert (result.exit_code, as_json.exit_code) == (1, 1)
+    assert "old@a  thread  none" in result.output
+    assert [t["labels"]["worker"] for t in json.loads(as_json.output)] == ["new@a"]
+
+
 COMMANDS = [
     ["dead", "list"],
     ["dead", "show", "x"],
@@ -370,6 +402,7 @@ COMMANDS = [
     ["dead", "drop", "--all", "--yes"],
     ["trace", "x"],
     ["queue"],
+    ["metrics"],
     ["usage"],
 ]
 

@@ -19,7 +19,9 @@ from shared.state.keys import RingKeys
 from tests.integration.gateway import Gateway, build, running, settings_for
 from tests.integration.lanes import BOT, Bench, event, outbox
 from tests.redis_server import RedisServer
+from workers.model.breaker import Breaker, Limits
 
+FEISHU = {"platform": "feishu", "bot": "default"}
 LANE_METRICS = ("clawdbot_events", "clawdbot_conservation_imbalance", "clawdbot_lanes")
 
 
@@ -54,6 +56,7 @@ async def test_without_redis_health_is_fine_ready_is_not_and_metrics_have_no_lan
     async with running(settings_for(own_server.url)) as gateway:
         assert (await gateway.get("/ready")).status == 200
         assert await gateway.metric("clawdbot_queue_hints", queue="process") == 0
+        assert await gateway.metric("clawdbot_redis_up") == 1
         own_server.stop(signal.SIGKILL)
 
         assert (await gateway.get("/health")).status == 200
@@ -67,6 +70,7 @@ async def test_without_redis_health_is_fine_ready_is_not_and_metrics_have_no_lan
     assert ready.status == 503
     assert ready.headers["Retry-After"] == "1"
     assert ready.json()["reasons"][0].startswith("redis: ")
+    assert "clawdbot_redis_up 0.0" in metrics
     assert all(f"{name}{{" not in metrics for name in (*LANE_METRICS, "clawdbot_queue_hints"))
 
 
@@ -161,10 +165,7 @@ async def test_the_conservation_equation_holds_with_events_in_every_state(
     in_every_state(Bench(redis_client))
 
     fates = ("accepted", "answered", "rejected", "cancelled", "dead", "dropped", "in_flight")
-    values = {
-        fate: await gateway.metric("clawdbot_events", bot="feishu:cli_test", fate=fate)
-        for fate in fates
-    }
+    values = {fate: await gateway.metric("clawdbot_events", **FEISHU, fate=fate) for fate in fates}
 
     assert values == {
         "accepted": 7,
@@ -175,9 +176,61 @@ async def test_the_conservation_equation_holds_with_events_in_every_state(
         "dropped": 1,
         "in_flight": 3,
     }
-    assert await gateway.metric("clawdbot_conservation_imbalance", bot="feishu:cli_test") == 0
-    assert await gateway.metric("clawdbot_lanes", bot="feishu:cli_test", stage="process") == 1
-    assert await gateway.metric("clawdbot_lanes", bot="feishu:cli_test", stage="push") == 3
+    assert await gateway.metric("clawdbot_conservation_imbalance", **FEISHU) == 0
+    assert await gateway.metric("clawdbot_lanes", **FEISHU, stage="process") == 1
+    assert await gateway.metric("clawdbot_lanes", **FEISHU, stage="push") == 3
+    assert await gateway.metric("clawdbot_lane_events", **FEISHU, stage="process") == 1
+    assert await gateway.metric("clawdbot_lane_events", **FEISHU, stage="push") == 2
+
+
+async def test_the_oldest_unfinished_event_of_each_stage_shows_its_age(
+    gateway: Gateway, redis_client: redis.Redis
+) -> None:
+    bench = Bench(redis_client)
+    waits, behind_it, replied, dead = event("a"), event("a"), event("b"), event("c")
+    bench.accept(waits, behind_it, replied, dead)
+    bench.processed(replied)
+    bench.lanes.bury(bench.claim(dead), "model:400", Reply(("sorry",), kind="notice"))
+    for each, age_s in ((waits, 90), (replied, 40), (dead, 5000)):
+        accepted = int(redis_client.hget(BOT.event(each.trace_id), "accepted") or 0)
+        redis_client.hset(BOT.event(each.trace_id), "accepted", accepted - age_s * 1000)
+
+    ages = [
+        await gateway.metric("clawdbot_oldest_event_seconds", **FEISHU, stage=stage) or 0
+        for stage in ("process", "push")
+    ]
+
+    assert 90 <= ages[0] < 120
+    assert 40 <= ages[1] < 70
+    bench.processed(waits)
+    bench.processed(behind_it)
+    assert await gateway.metric("clawdbot_oldest_event_seconds", **FEISHU, stage="process") == 0
+
+
+async def test_an_open_breaker_shows_until_a_call_went_well(
+    gateway: Gateway, redis_client: redis.Redis
+) -> None:
+    breaker = Breaker(redis_client, "default", Limits(2, 0.5, 30, 20))
+    assert await gateway.metric("clawdbot_model_breaker_open", model="default") == 0
+
+    for _ in range(2):
+        breaker.ended("", first_token_s=None)
+    opened = await gateway.metric("clawdbot_model_breaker_open", model="default")
+    redis_client.delete(keys.breaker("default"))  # as `breaker_report.lua` closes it
+
+    assert opened == 1
+    assert await gateway.metric("clawdbot_model_breaker_open", model="default") == 0
+
+
+async def test_live_workers_are_counted_by_queue(
+    gateway: Gateway, redis_client: redis.Redis
+) -> None:
+    worker_seen(redis_client, "w1@host", "process", "push")
+    worker_seen(redis_client, "w2@host", "process", "a queue of somebody else")
+    worker_seen(redis_client, "w3@host", "push", ago_ms=60_000)
+
+    assert await gateway.metric("clawdbot_workers", queue="process") == 2
+    assert await gateway.metric("clawdbot_workers", queue="push") == 1
 
 
 async def test_an_event_that_vanished_shows_as_an_imbalance(
@@ -187,17 +240,17 @@ async def test_an_event_that_vanished_shows_as_an_imbalance(
     bench.accept(event("a"), event("b"))
     redis_client.delete("feishu:cli_test:conv:a:inbox")
 
-    assert await gateway.metric("clawdbot_conservation_imbalance", bot="feishu:cli_test") == 1
+    assert await gateway.metric("clawdbot_conservation_imbalance", **FEISHU) == 1
 
 
 async def test_more_lanes_than_one_walk_takes_are_all_counted(
     gateway: Gateway, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingress.health.LANES_PER_CALL", 3)
+    monkeypatch.setattr("ingress.lane_gauges.LANES_PER_CALL", 3)
     Bench(redis_client).accept(*(event(f"c{n}") for n in range(10)))
 
-    assert await gateway.metric("clawdbot_lanes", bot="feishu:cli_test", stage="process") == 10
-    assert await gateway.metric("clawdbot_conservation_imbalance", bot="feishu:cli_test") == 0
+    assert await gateway.metric("clawdbot_lanes", **FEISHU, stage="process") == 10
+    assert await gateway.metric("clawdbot_conservation_imbalance", **FEISHU) == 0
 
 
 async def test_metrics_are_prometheus_text_with_labels_from_closed_sets(gateway: Gateway) -> None:
@@ -212,7 +265,9 @@ async def test_metrics_are_prometheus_text_with_labels_from_closed_sets(gateway:
     assert all(family.documentation for family in families.values())
     assert all(name.startswith("clawdbot_") for name in families)
     requests = families["clawdbot_ingress_requests"].samples
-    assert [s.labels for s in requests] == [
+    assert {s.labels["platform"] for s in requests} == {"dingtalk", "feishu"}
+    assert {s.labels["bot"] for s in requests} == {"default"}
+    assert [s.labels for s in requests if s.value] == [
         {"platform": "dingtalk", "bot": "default", "outcome": "accepted"}
     ]
     assert families["clawdbot_ingress_ack_seconds"].type == "histogram"

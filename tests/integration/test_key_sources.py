@@ -24,6 +24,7 @@ from workers.keys.bearers import PlainBearers
 from workers.keys.pair import KeyPair, fingerprint
 from workers.keys.ring_store import REFUSED_MS, RingStore
 from workers.keys.source import FRESH_S, RingKeySource
+from workers.metrics import Metrics
 from workers.model.build import build_models
 from workers.model.chain import Models
 
@@ -229,7 +230,7 @@ def cloud(
 
 def models_of(settings: Settings, client: redis.Redis, http: HttpClient) -> Models:
     """As in one worker process."""
-    return build_models(settings, http, client)
+    return build_models(settings, http, client, Metrics())
 
 
 def ask(models: Models, total_s: float = 10) -> str:

@@ -28,6 +28,7 @@ from tests.simulator.ledger import REPEAT, VISIBLE, ModelCall, Send
 from tests.simulator.world import Pace, World
 from workers.claim import Claim, GoOn
 from workers.claim_keeper import ClaimKeeper
+from workers.metrics import Metrics
 from workers.runtime import Runtime
 from workers.store import Lanes
 
@@ -43,7 +44,7 @@ class Stack:
         self.settings = settings
         self.client = client
         self.world = world
-        self.runtime = Runtime(Live(settings), OWNER, 2)
+        self.runtime = Runtime(Live(settings), OWNER, 2, Metrics())
         self._bots = build_bots(settings)
         self._accept = client.register_script(script("accept"))
 
@@ -717,7 +718,7 @@ def test_renewing_a_claim_that_is_gone_brings_nothing_back(stack: Stack) -> None
 def test_young_task_of_a_worker_that_stays_may_go_on(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, has_soft_limit: bool, age_s: float
 ) -> None:
-    runtime = Runtime(Live(stack.settings), OWNER, 2, has_soft_limit=has_soft_limit)
+    runtime = Runtime(Live(stack.settings), OWNER, 2, Metrics(), has_soft_limit=has_soft_limit)
     for stage in (runtime.process, runtime.push):
         assert stage.may_go_on(age_s - 0.1)
         assert not stage.may_go_on(age_s)

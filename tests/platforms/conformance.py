@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -196,6 +197,12 @@ class RoomConformance(Answering):
         for request in (RawRequest({}, b""), self.signed(b"{}"), self.signed(dumped(self.body))):
             for step in self.explained(request):
                 assert json.loads(json.dumps(dict(step.facts))) == dict(step.facts)
+
+    def test_the_codes_it_knows_are_few_and_its_own(self) -> None:
+        codes, platform = self.outbound().codes, self.settings().platform
+
+        assert 0 < len(codes) <= 100, "each is a label of a metric"
+        assert [c for c in codes if not re.fullmatch(rf"{platform}:[A-Za-z0-9_.-]+", c)] == []
 
     def test_no_error_shows_a_secret(self) -> None:
         shown = repr(self.settings()) + " ".join(self.settings(signature_scheme="guide").warnings())

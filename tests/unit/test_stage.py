@@ -23,6 +23,8 @@ from shared.errors import (
 from shared.messages import Reply
 from workers.claim import Claim, GoOn
 from workers.claim_keeper import ClaimKeeper
+from workers.metrics import Metrics
+from workers.outcomes import Attempt
 from workers.retry import Policy
 from workers.stage import Stage
 from workers.store import Lanes
@@ -96,12 +98,14 @@ def run(
     recorder: Recorder,
     work: Callable[[Claim], None],
     notice: Callable[[Claim, Exception], Reply | None] = lambda *_: NOTICE,
+    metrics: Metrics | None = None,
 ) -> None:
     lanes = cast(Lanes, recorder)
     Stage(
         name="process",
         lanes=lanes,
         keeper=ClaimKeeper(lanes),
+        metrics=metrics or Metrics(),
         policy=Policy(limit_s=600, base_s=0.001, cap_s=0.001),
         limit_s=5,
         work=lambda claim, _: work(claim),
@@ -136,6 +140,7 @@ def test_task_takes_a_further_head_only_while_it_may(age_s: float, heads: int) -
         name="process",
         lanes=lanes,
         keeper=ClaimKeeper(lanes),
+        metrics=Metrics(),
         policy=Policy(limit_s=600, base_s=0.001, cap_s=0.001),
         limit_s=5,
         work=work,
@@ -347,3 +352,29 @@ def test_what_is_given_up_is_an_error_and_a_notice_is_not_worth_one(
         fate_of(error, head=head)
 
     assert [record.levelname for record in caplog.records] == [level]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (None, "ok"),
+        (TransientError("model:503"), "retry"),
+        (BusyError("model:busy"), "busy"),
+        (PermanentError("model:400"), "dead"),
+        (SoftTimeLimitExceeded(), "retry"),
+        (ClaimLostError("gone"), "lost"),
+        (RedisConnectionError("away"), "unsettled"),
+    ],
+)
+def test_an_attempt_is_counted_once_by_its_outcome(error: Exception | None, outcome: str) -> None:
+    metrics = Metrics()
+
+    run(Recorder(a_claim()), failing(error) if error else lambda _: None, metrics=metrics)
+
+    counted = {
+        attempt: metrics.registry.get_sample_value(
+            "clawdbot_stage_attempts_total", {"stage": "process", "outcome": attempt}
+        )
+        for attempt in Attempt
+    }
+    assert counted == {attempt: float(attempt == outcome) for attempt in Attempt}

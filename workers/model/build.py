@@ -9,6 +9,7 @@ from shared.config.groups import ModelCalls
 from shared.config.models import NamedModel
 from workers.client import HttpClient
 from workers.keys.sources import key_source
+from workers.metrics import Metrics
 from workers.model.breaker import Breaker, Limits
 from workers.model.chain import Models
 from workers.model.chat import Model
@@ -16,7 +17,9 @@ from workers.model.endpoint import Endpoint
 from workers.model.slots import Slots
 
 
-def build_models(settings: Settings, client: HttpClient, store: redis.Redis) -> Models:
+def build_models(
+    settings: Settings, client: HttpClient, store: redis.Redis, metrics: Metrics
+) -> Models:
     """Every model with its keys, its breaker and the slots that all share."""
     models = settings.all_models()
     limits = {name: model.max_concurrent for name, model in models.items()}
@@ -25,7 +28,7 @@ def build_models(settings: Settings, client: HttpClient, store: redis.Redis) -> 
     for name, model in models.items():
         breaker = Breaker(store, name, _limits(settings.model_calls))
         keys = key_source(settings, name, store, client)
-        endpoints[name] = Endpoint(name, _model(model, client), keys, breaker, slots)
+        endpoints[name] = Endpoint(name, _model(model, client), keys, breaker, slots, metrics)
     return Models(endpoints)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 
-from shared.errors import KeyRefusedError, PermanentError, TransientError
+from shared.errors import KeyRefusedError, PermanentError, TaskError, TransientError
 from shared.trace_context import Trace
 from workers.deadline import Deadline
+from workers.metrics import Metrics
 from workers.model.breaker import Breaker
 from workers.model.chat import Answer, Model, OnText
 from workers.model.keys import KeySource
@@ -22,13 +24,20 @@ class Endpoint:
     """`name` is the model's in the settings. Thread-safe."""
 
     def __init__(
-        self, name: str, model: Model, keys: KeySource, breaker: Breaker, slots: Slots
+        self,
+        name: str,
+        model: Model,
+        keys: KeySource,
+        breaker: Breaker,
+        slots: Slots,
+        metrics: Metrics,
     ) -> None:
         self.name = name
         self._model = model
         self._keys = keys
         self._breaker = breaker
         self._slots = slots
+        self._metrics = metrics
 
     def answer(
         self,
@@ -48,9 +57,25 @@ class Endpoint:
             BusyError: no slot became free; likewise
             TaskError: as `Model.answer`
         """
+        try:
+            answer = self._ask(messages, deadline, trace, on_text, slot_wait_s)
+        except TaskError as error:
+            self._metrics.unanswered(self.name, error)
+            raise
+        return replace(answer, model=self.name)
+
+    def _ask(
+        self,
+        messages: ChatMessages,
+        deadline: Deadline,
+        trace: Trace,
+        on_text: OnText,
+        slot_wait_s: float,
+    ) -> Answer:
         probe = self._breaker.permit()
         with self._slots.taken(self.name, slot_wait_s):
             deadline.progress()  # the wait for our own slot is not the model's silence
+            started = time.monotonic()
             try:
                 answer = self._with_a_key(messages, deadline, trace, on_text)
             except TransientError:
@@ -59,8 +84,9 @@ class Endpoint:
             except PermanentError:  # it was there, and refused; any other error says nothing of it
                 self._breaker.ended(probe, first_token_s=0.0)
                 raise
+        self._metrics.answered(self.name, answer, time.monotonic() - started)
         self._breaker.ended(probe, first_token_s=answer.first_token_s)
-        return replace(answer, model=self.name)
+        return answer
 
     def _with_a_key(
         self, messages: ChatMessages, deadline: Deadline, trace: Trace, on_text: OnText

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +11,6 @@ import click
 from shared.envelope import QUEUES
 from shared.state import keys
 from shared.state.census import FATES, LANES_PER_CALL, Census
-from shared.state.keys import LaneKeys
 from shared.state.scripts import script
 from workers.ops.context import Operator, operator, show_json
 from workers.ops.habits import json_option, progress
@@ -37,12 +37,13 @@ def queue(as_json: bool) -> None:
 
 def survey(op: Operator) -> dict[str, Any]:
     """The whole report."""
+    censuses = take_census(op)
     return {
         "hints": {name: op.client.llen(name) for name in QUEUES},
-        "oldest_s": _oldest_s(op),
+        "oldest_s": _oldest_s(op, list(censuses.values())),
         "bots": {
             bot: {**asdict(census), "in_flight": census.in_flight, "imbalance": census.imbalance}
-            for bot, census in take_census(op).items()
+            for bot, census in censuses.items()
         },
     }
 
@@ -60,18 +61,12 @@ def take_census(op: Operator) -> dict[str, Census]:
     return censuses
 
 
-def _oldest_s(op: Operator) -> float:
-    """Age of the oldest unfinished event: every lane's head is its oldest one."""
-    lanes = op.client.zrange(keys.DUE, 0, -1)
-    with op.client.pipeline(transaction=False) as pipe:
-        for lane in lanes:
-            pipe.lindex(lane, 0)
-        heads = pipe.execute()
-        for lane, head in zip(lanes, heads, strict=True):
-            pipe.hget(LaneKeys(lane).bot.event(keys.event_id_of(head or "")), "accepted")
-        accepted = [int(ms) for ms in pipe.execute(raise_on_error=False) if isinstance(ms, str)]
+def _oldest_s(op: Operator, censuses: Sequence[Census]) -> float:
+    """Age of the oldest unfinished event."""
+    accepted = [c.oldest_inbox_ms for c in censuses] + [c.oldest_outbox_ms for c in censuses]
+    known = [ms for ms in accepted if ms]
     seconds, _ = op.client.time()
-    return round(max(0.0, seconds - min(accepted) / 1000), 1) if accepted else 0.0
+    return round(max(0.0, seconds - min(known) / 1000), 1) if known else 0.0
 
 
 def _show(report: dict[str, Any]) -> None:

@@ -39,6 +39,19 @@ RETRY = frozenset({"system.error", "-1"})
 REFRESH_TOKEN = frozenset({"InvalidAuthentication", "40014", "42001"})
 ROUTE_EXPIRED = frozenset({"session.expired"})
 
+#: Permanent ones that are documented.
+PERMANENT = frozenset(
+    {"310000", "400101", "300001", "300005", "400102", "400105", "400106", "400013", "40035"}
+    | {"43004", "430101", "430102", "430103", "430104", "90020"}
+    | {"Forbidden.AccessDenied.AccessTokenPermissionDenied"}
+)
+#: What we make of answers without a code.
+_OURS = ("punished", "flow_controlled", "invalid_staff_id", "webhook_host", "token_unreadable")
+CODES = frozenset(
+    f"dingtalk:{code}"
+    for code in (*RATE_LIMITED, *RETRY, *REFRESH_TOKEN, *ROUTE_EXPIRED, *PERMANENT, *_OURS)
+)
+
 PUNISHED_WAIT_S = 300.0  #: 10 000 calls in 20 s from one address: five minutes of refusal
 RATE_LIMIT_WAIT_S = 1.0
 FLOW_CONTROL_WAIT_S = 10.0  #: one person throttled; the documented limit counts by the minute

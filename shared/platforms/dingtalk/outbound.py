@@ -13,7 +13,12 @@ from typing import Any
 from shared.errors import RouteExpiredError, TransientError
 from shared.http_values import HttpRequest, HttpResponse
 from shared.messages import Delivered, Part, Route, Token
-from shared.platforms.dingtalk.errors import robot_error_in, session_error_in, token_error_in
+from shared.platforms.dingtalk.errors import (
+    CODES,
+    robot_error_in,
+    session_error_in,
+    token_error_in,
+)
 from shared.platforms.dingtalk.settings import DingTalkSettings
 from shared.platforms.settings import reveal
 from shared.platforms.text import (
@@ -40,6 +45,8 @@ _MENTION_ALL = re.compile(r"@(?=\s*(?:all\b|everyone\b|所有人|全体成员))"
 
 class DingTalkOutbound:
     """The sending half of one bot. See `shared.platforms.base.Outbound`."""
+
+    codes = CODES
 
     def __init__(self, settings: DingTalkSettings) -> None:
         self._app_key = settings.app_key

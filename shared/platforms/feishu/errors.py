@@ -19,6 +19,16 @@ from shared.platforms.text import object_in, vendor_detail, wait_s_in
 RATE_LIMITED = frozenset({99991400, 230020, 11232, 11233, 11247, 1000004, 1000005})
 RETRY = frozenset({2200, 230049, 18121})
 REFRESH_TOKEN = frozenset({99991663, 99991661, 99991665, 99991671, 99991664})
+#: Permanent ones that are documented: the target, the content, the app, a reply.
+PERMANENT = frozenset(
+    {230002, 230013, 230029, 230053, 230035, 230018, 232009, 230011, 230110, 230111, 230050}
+    | {230034, 230038, 230054, 230075, 230001, 230025, 230022, 230028, 230099, 230055, 230017}
+    | {230006, 230027, 99991672, 99991401, 99991403, 10014, 10015, 230019, 230071, 230072}
+)
+CODES = frozenset(
+    f"feishu:{code}"
+    for code in (*RATE_LIMITED, *RETRY, *REFRESH_TOKEN, *PERMANENT, "token_unreadable")
+)
 
 MAX_CODE = 10**12
 RATE_LIMIT_WAIT_S = 1.0  #: 5 messages a second for one person or group

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from shared.errors import TransientError
 from shared.http_values import HttpRequest, HttpResponse
 from shared.messages import Delivered, Part, Route, Token, digest
-from shared.platforms.feishu.errors import reply_error_in, token_error_in
+from shared.platforms.feishu.errors import CODES, reply_error_in, token_error_in
 from shared.platforms.feishu.settings import FeishuSettings
 from shared.platforms.settings import reveal
 from shared.platforms.text import (
@@ -41,6 +41,8 @@ _MENTION_TAG = re.compile(
 
 class FeishuOutbound:
     """The sending half of one bot. See `shared.platforms.base.Outbound`."""
+
+    codes = CODES
 
     def __init__(self, settings: FeishuSettings) -> None:
         self._app_id = settings.app_id

@@ -1,0 +1,118 @@
+"""Counts of a forking pool: added up, kept when a child dies, gone with the worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+ROOT = Path(__file__).parents[2]
+
+
+class Worker:
+    """`forking_worker.py`, and what it says."""
+
+    def __init__(self, temporary: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.forking_worker"],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.folder = Path(self._line())
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def tell(self, words: str) -> str:
+        assert self.process.stdin
+        self.process.stdin.write(f"{words}\n")
+        self.process.stdin.flush()
+        return self._line()
+
+    def fork(self, attempts: int) -> int:
+        return int(self.tell(f"fork {attempts}"))
+
+    def kill_child(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        assert self.tell(f"reap {pid}") == str(pid)
+
+    def files(self) -> set[str]:
+        return {file.name for file in self.folder.glob("*.db")}
+
+    def stop(self) -> None:
+        """As Celery ends: by itself."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait(20)
+
+    def kill(self) -> None:
+        """With all that it forked."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(20)
+
+    def _line(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+
+def test_the_counts_of_children_add_up_and_outlive_them(tmp_path: Path) -> None:
+    with Worker(tmp_path) as worker:
+        first, second = worker.fork(3), worker.fork(4)
+        assert worker.tell("show") == "7 7"
+
+        worker.kill_child(first)
+        assert worker.tell("show") == "7 7"
+        assert worker.tell("fold") == "2", "a file of counters, one of histograms"
+        assert worker.tell("show") == "7 7"
+
+        worker.kill_child(second)
+        third = worker.fork(1)
+        assert worker.tell("fold") == "2"
+        assert worker.tell("fold") == "0"
+        assert worker.tell("show") == "8 8"
+        assert worker.files() == {
+            f"{kind}_{name}.db"
+            for kind in ("counter", "histogram")
+            for name in ("dead", third, worker.process.pid)
+        }
+
+
+def test_the_folder_goes_with_its_worker_and_a_new_one_begins_at_0(tmp_path: Path) -> None:
+    with Worker(tmp_path) as worker:
+        worker.kill_child(worker.fork(5))
+        worker.stop()
+        assert not worker.folder.exists()
+
+    with Worker(tmp_path) as again:
+        assert again.tell("show") == "0 0"
+
+
+def test_what_a_killed_worker_left_is_removed_by_the_next_but_not_a_live_ones(
+    tmp_path: Path,
+) -> None:
+    with Worker(tmp_path) as killed, Worker(tmp_path) as alive:
+        killed.kill()
+        with Worker(tmp_path):
+            assert not killed.folder.exists()
+            assert alive.fork(2)
+            assert alive.tell("show") == "2 2"

@@ -1,0 +1,76 @@
+"""The counts of a forking pool's processes, added up; those of dead ones are kept in one file.
+
+prometheus-client keeps the files of dead processes for ever, because a counter must not go back:
+with `--max-tasks-per-child` they would never stop growing in number.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from prometheus_client import Metric
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+FOLD_INTERVAL_S = 10.0
+_KINDS = ("counter", "histogram")  # we have no gauges in workers
+_DEAD = "dead"
+
+
+class ForkedCounts(Collector):
+    """For the main process alone: it must know which of the others live. Thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._sums = MultiProcessCollector(None, str(folder))
+        self._lock = threading.Lock()
+
+    def collect(self) -> Iterable[Metric]:
+        with self._lock:
+            return list(self._sums.collect())
+
+    def keep_folding(self) -> None:
+        """From now on, also if nobody scrapes."""
+        threading.Thread(target=self._fold_for_ever, name="metrics-folding", daemon=True).start()
+
+    def fold(self) -> int:
+        """Add the counts of the dead to one file and remove theirs; how many files those were."""
+        with self._lock:
+            return sum(self._fold(kind) for kind in _KINDS)
+
+    def _fold_for_ever(self) -> None:
+        stop = threading.Event()
+        while not stop.wait(FOLD_INTERVAL_S):
+            self.fold()
+
+    def _fold(self, kind: str) -> int:
+        files = [file for file, pid in self._files(kind) if not _lives(pid)]
+        if not files:
+            return 0
+        sums = MmapedDict(str(self._folder / f"{kind}_{_DEAD}.db"))
+        for file in files:
+            for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):
+                sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
+            file.unlink()
+        sums.close()
+        return len(files)
+
+    def _files(self, kind: str) -> Iterator[tuple[Path, int]]:
+        for file in self._folder.glob(f"{kind}_*.db"):
+            pid = file.stem.rpartition("_")[2]
+            if pid != _DEAD:
+                yield file, int(pid)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # the number is another user's process by now
+        return False
+    return True
