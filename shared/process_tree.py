@@ -38,6 +38,11 @@ def usage(pid: int, proc: Path = PROC) -> Usage | None:
     )
 
 
+def children(pid: int, proc: Path = PROC) -> list[int]:
+    """The pids that `pid` forked and that have not ended; none where there is no such /proc."""
+    return [int(child.name) for child in _children(proc / str(pid), proc) if _is_alive(child)]
+
+
 def _tree(root: Path, proc: Path) -> Iterator[Path]:
     """By the lists of children: to look at every process of the machine would take 10 ms and more.
 
@@ -47,9 +52,20 @@ def _tree(root: Path, proc: Path) -> Iterator[Path]:
     while waiting:
         process = waiting.pop()
         yield process
-        for listed in process.glob("task/*/children"):  # each thread has those that it forked
-            with suppress(OSError):
-                waiting += [proc / child for child in listed.read_text().split()]
+        waiting += _children(process, proc)
+
+
+def _children(process: Path, proc: Path) -> Iterator[Path]:
+    for listed in process.glob("task/*/children"):  # each thread has those that it forked
+        with suppress(OSError):
+            yield from (proc / child for child in listed.read_text().split())
+
+
+def _is_alive(process: Path) -> bool:
+    """Not a zombie, of which there is nothing left to end."""
+    with suppress(OSError):
+        return (process / "stat").read_bytes().rpartition(b") ")[2][:1] != b"Z"
+    return False
 
 
 def _ticks(process: Path) -> int | None:

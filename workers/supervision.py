@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import redis
@@ -18,9 +19,11 @@ from celery.worker import state
 from redis.exceptions import RedisError
 
 from shared import audit
+from shared.process_tree import children
 from shared.state import keys
 from workers.audit.stream import ActionStream
 from workers.store import Lanes
+from workers.stuck_children import end_stuck_children
 
 TICK_S = 1.0
 SWEEPER_LEASE_MS = 5000
@@ -141,6 +144,13 @@ def supervision_step(make_duties: Callable[[Any], Duties]) -> type:
             """Threads and prefork call it before the pool waits for its tasks, gevent after."""
             self._told_to_stop.set()
             self._duties.stop()
+            if pool_name(worker) == "prefork":
+                threading.Thread(
+                    target=end_stuck_children,
+                    args=(partial(children, os.getpid()), lambda: bool(state.active_requests)),
+                    name="stuck children",
+                    daemon=True,
+                ).start()
 
     return Supervision
 

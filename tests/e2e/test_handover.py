@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.e2e.stack import PROCESS, PUSH, Stack, with_concurrency
+from tests.e2e.stack import PROCESS, PUSH, Stack, Worker, with_concurrency
 from tests.e2e.talk import Talk, eventually, new_chat
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
@@ -54,6 +56,19 @@ async def test_stopping_the_workers_under_load_loses_and_repeats_nothing(talk: T
     for chat in chats:
         asked = [text.split(".")[0].rpartition(" ")[2] for text in await talk.texts(chat)]
         assert asked == [str(number) for number in range(ROUNDS)]
+
+
+def test_a_worker_ends_although_a_child_of_its_pool_does_not(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    both = Worker("both", "process,push", "prefork", 2)
+    with Stack(tmp_path_factory.mktemp("stuck") / "run", workers=[both]) as stack:
+        os.kill(stack["both"].children()[0], signal.SIGSTOP)  # it takes no word to end
+
+        ended_by_itself = stack["both"].stop()
+
+        assert ended_by_itself
+        assert stack["both"].log.read_text().count("child.stuck") == 1
 
 
 async def _is_busy(talk: Talk) -> bool:

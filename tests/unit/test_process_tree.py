@@ -53,7 +53,17 @@ def test_without_the_right_to_look_the_resident_memory_counts(tmp_path: Path) ->
     assert used.memory_bytes == 7 * os.sysconf("SC_PAGE_SIZE")
 
 
+@on_linux
+def test_a_child_counts_until_it_has_ended() -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        assert child.pid in process_tree.children(os.getpid())
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie from now on
+        assert child.pid not in process_tree.children(os.getpid())
+
+
 def test_a_machine_without_proc_shows_nothing(tmp_path: Path) -> None:
+    assert process_tree.children(10, tmp_path / "none") == []
     assert process_tree.usage(10, tmp_path / "none") is None
     assert process_tree.usage(10, tmp_path) is None
 
