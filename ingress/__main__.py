@@ -11,7 +11,10 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from ingress.app import build_app
+from ingress.connections import Runner
+from ingress.door import DOOR
 from ingress.log_flush import flushed_each_turn
+from ingress.metrics import METRICS
 from shared import logs
 from shared.config import Settings, settings_or_exit
 from shared.process import raise_open_files_limit
@@ -21,7 +24,8 @@ try:
 except ImportError:  # no wheel for this platform: asyncio's own loop does
     import asyncio as loops  # type: ignore[no-redef]
 
-IDLE_TIMEOUT_S = 30  #: also for a connection that never finishes its first header
+#: Longer than proxies keep theirs (nginx: 60 s): a call sent while we close is lost on DingTalk.
+IDLE_TIMEOUT_S = 75
 SHUTDOWN_TIMEOUT_S = 5
 STRANGERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
 
@@ -42,8 +46,11 @@ class OneLineErrors(logging.Filter):
 def make_runner(settings: Settings) -> web.AppRunner:
     """The gateway, and how long it bears with a connection."""
     logging.getLogger("aiohttp.server").addFilter(OneLineErrors())
-    return web.AppRunner(
-        build_app(settings),
+    app = build_app(settings)
+    return Runner(
+        app,
+        app[DOOR],
+        app[METRICS].registry,
         access_log=None,
         keepalive_timeout=IDLE_TIMEOUT_S,
         lingering_time=1.0,

@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator, Callable
 import redis.asyncio
 from aiohttp import web
 
+from ingress.addresses import CALLER_OF
 from ingress.bots import build_bots
+from ingress.door import DOOR, Door
 from ingress.health import Health
 from ingress.inbox import Inbox, Limits
 from ingress.key_gauges import KeyGauges
 from ingress.memory import MemoryWatch
-from ingress.metrics import Meter, Metrics
+from ingress.metrics import METRICS, Meter, Metrics
 from ingress.redis_client import connect
 from ingress.webhook import MAX_AT_ONCE, Webhook
 from shared.config import Settings
@@ -32,6 +34,7 @@ def build_app(settings: Settings) -> web.Application:
     client = connect(settings)
     metrics = Metrics()
     memory = MemoryWatch(client)
+    door = Door(settings.security)
     bots = build_bots(settings)
     limits = Limits(
         qps=settings.security.qps,
@@ -43,10 +46,11 @@ def build_app(settings: Settings) -> web.Application:
     health = Health(client, list(bots.values()), metrics, model_keys, memory, limits.queue_capacity)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app[DOOR], app[METRICS], app[CALLER_OF] = door, metrics, door.caller
     turns = asyncio.Semaphore(MAX_AT_ONCE)
     for (platform, name), bot in bots.items():
         meter = Meter(metrics, platform, name)
-        webhook = Webhook(bot, inbox, memory, meter, turns, log_content=settings.log.content)
+        webhook = Webhook(bot, door, inbox, memory, meter, turns, log_content=settings.log.content)
         # Plain paths are found by one lookup; patterns are tried one after the other.
         app.router.add_post(f"/{platform}/webhook/{name}", webhook.handle)
         if name == DEFAULT_BOT:

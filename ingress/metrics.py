@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 
+from aiohttp import web
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -78,6 +79,10 @@ class Metrics:
         """Show nothing rather than something old."""
         for gauge in (self.events, self.imbalance, self.lanes, self.queue):
             gauge.clear()
+
+
+#: Where the application keeps them.
+METRICS: web.AppKey[Metrics] = web.AppKey("metrics", Metrics)
 
 
 class Meter:

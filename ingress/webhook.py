@@ -1,12 +1,13 @@
-"""POST /{platform}/webhook[/{bot}]: read → receive → accept → answer.
+"""POST /{platform}/webhook[/{bot}]: let in → read → receive → accept → answer.
 
 | what | answer |
 |---|---|
 | recorded, a duplicate, or authentic but not for us | 200 |
+| from an address that is not in the platform's list | 403 |
 | not authentic | 401 |
 | unreadable | 400 |
 | body over 1 MiB, or slower than 5 s | 413, 408 |
-| over the QPS limit | 429 |
+| over the QPS limit, or its address is over its own | 429 |
 | Redis can't record it, or a queue is full | 503 (DingTalk with `busy_reply`: 200 and a sentence) |
 """
 
@@ -20,7 +21,9 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from ingress.acknowledgement import acknowledge
+from ingress.addresses import Caller, is_forwarded
 from ingress.bots import IngressBot
+from ingress.door import Door, Refusal
 from ingress.inbox import Inbox
 from ingress.memory import MemoryWatch
 from ingress.metrics import Meter
@@ -54,6 +57,7 @@ class Webhook:
     def __init__(
         self,
         bot: IngressBot,
+        door: Door,
         inbox: Inbox,
         memory: MemoryWatch,
         meter: Meter,
@@ -63,6 +67,7 @@ class Webhook:
     ) -> None:
         """turns: `MAX_AT_ONCE` of them, shared by all bots."""
         self._bot = bot
+        self._door = door
         self._inbox = inbox
         self._memory = memory
         self._meter = meter
@@ -74,35 +79,52 @@ class Webhook:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One call. The bot comes from the route, never from the body."""
         started = time.monotonic()
-        outcome, response = await self._answer(request)
+        caller = self._door.caller(request)
+        refusal = self._door.refusal(self._bot.platform, caller)
+        if refusal is None:
+            outcome, response = await self._answer(request, caller)
+        else:
+            outcome, response = self._turn_away(request, caller, refusal)
         self._meter.count(outcome, time.monotonic() - started)
         return response
 
-    async def _answer(self, request: web.Request) -> Answer:
+    def _turn_away(self, request: web.Request, caller: Caller, refusal: Refusal) -> Answer:
+        """Nothing of the body was read, and nothing is: the connection ends."""
+        self._log_refusal(request, caller, refusal.reason)
+        response = _closing(refusal.status, refusal.reason)
+        if refusal.retry_after_s:
+            response.headers["Retry-After"] = str(refusal.retry_after_s)
+        return refusal.reason, response
+
+    async def _answer(self, request: web.Request, caller: Caller) -> Answer:
         try:
             body = await _read_body(request)
         except TimeoutError:
+            self._door.refused(caller)
             return "slow_body", _closing(408, "slow_body")
         except web.HTTPRequestEntityTooLarge:
+            self._door.refused(caller)
             return "too_large", _closing(413, "too_large")
         async with self._turns:
-            received = self._receive(request, body)
+            received = self._receive(request, caller, body)
             if not isinstance(received, Event):
                 return received
             if received.by_old_secret:
                 self._meter.count_old_secret()
             return await self._accept(request, received)
 
-    def _receive(self, request: web.Request, body: bytes) -> Event | Answer:
+    def _receive(self, request: web.Request, caller: Caller, body: bytes) -> Event | Answer:
         """The event to record, or what is answered at once."""
         try:
             received = self._bot.inbound.receive(RawRequest(request.headers, body), now=time.time())
         except RequestRejectedError as error:
-            self._log_refusal(request, error.reason)
+            self._door.refused(caller)
+            self._log_refusal(request, caller, error.reason)
             return error.reason, web.json_response({"error": error.reason}, status=error.status)
         except Exception as error:  # a room's bug must not become a 500 that a stranger can cause
             logger.error("webhook.bug", extra={"metadata": {"error": type(error).__name__}})
             return "bug", web.json_response({"error": "unreadable"}, status=400)
+        self._door.proved(caller)
         if isinstance(received, Challenge):
             return "challenge", web.json_response(dict(received.body))
         if isinstance(received, Ignored):
@@ -149,8 +171,10 @@ class Webhook:
         with bind_trace(event.trace_id):
             logger.error("event.not_recorded", extra={"metadata": facts})
 
-    def _log_refusal(self, request: web.Request, reason: str) -> None:
-        facts = {**self._names, "reason": reason, "address": request.remote}
+    def _log_refusal(self, request: web.Request, caller: Caller, reason: str) -> None:
+        facts: dict[str, object] = {**self._names, "reason": reason, "address": caller.name}
+        if is_forwarded(request):
+            facts["peer"] = request.remote  # the same as the address: no trusted proxy
         logger.warning("request.refused", extra={"metadata": facts})
 
 

@@ -1,0 +1,68 @@
+"""Who comes in, and how often: asked by the webhooks before they read anything of a call."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from ingress.addresses import Addresses, Caller
+from ingress.guard import Guard
+from shared.config.groups import Security
+from shared.networks import Networks
+from shared.platforms import PLATFORMS
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a call is turned away, as logs and metrics name it. retry_after_s: 0 for never."""
+
+    reason: str
+    status: int
+    retry_after_s: int = 0
+
+
+NOT_LISTED = Refusal("address", 403)
+
+
+class Door:
+    """Keeps to the settings it was given last; `renew` may come at any time."""
+
+    def __init__(self, security: Security, guard: Guard | None = None) -> None:
+        self._guard = guard or Guard(security.calls_per_address)
+        self.renew(security)
+
+    def renew(self, security: Security) -> None:
+        """Other lists and another rate, from the next call on."""
+        self._addresses = Addresses(Networks(security.trusted_proxies))
+        self._lists = {name: Networks(security.allow_cidrs.of(name)) for name in PLATFORMS}
+        self._guard.renew(security.calls_per_address)
+
+    def caller(self, request: web.BaseRequest) -> Caller:
+        """Who sent it."""
+        return self._addresses.of(request)
+
+    def trusts(self, caller: Caller) -> bool:
+        """Whether it is a proxy for others."""
+        return self._addresses.trusts(caller)
+
+    def refusal(self, platform: str, caller: Caller) -> Refusal | None:
+        """Why `caller` may not call a webhook of `platform` now; None: it may."""
+        allowed = self._lists[platform]
+        if allowed and (caller.address is None or caller.address not in allowed):
+            return NOT_LISTED
+        wait_s = self._guard.admit(caller.group)
+        return Refusal("address_limited", 429, math.ceil(wait_s)) if wait_s else None
+
+    def refused(self, caller: Caller) -> None:
+        """A call that was let in turned out to be nobody's, or unreadable."""
+        self._guard.refused(caller.group)
+
+    def proved(self, caller: Caller) -> None:
+        """A call that was let in turned out to be the platform's."""
+        self._guard.proved(caller.group)
+
+
+#: Where the application keeps it.
+DOOR: web.AppKey[Door] = web.AppKey("door", Door)
