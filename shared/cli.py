@@ -11,6 +11,7 @@ import click
 from shared.errors import ClawdBotError, ConfigError
 
 COMMANDS: Mapping[str, str] = {
+    "addresses": "workers.ops.addresses:addresses",
     "conversation": "workers.ops.conversations:conversation",
     "dead": "workers.ops.letters:dead",
     "keys": "workers.ops.keyring:keys",
