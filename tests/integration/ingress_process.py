@@ -30,6 +30,10 @@ class IngressProcess:
             )
         self._await_listening()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def _await_listening(self) -> None:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self._process.poll() is None:
