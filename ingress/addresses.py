@@ -58,11 +58,12 @@ class Addresses:
 
     def __init__(self, trusted: Networks) -> None:
         self._trusted = trusted
+        self._has_proxies = bool(trusted)
 
     def of(self, request: web.BaseRequest) -> Caller:
         """Who sent this call."""
         peer = peer_of(request.remote)
-        if not self.trusts(peer):
+        if not self._has_proxies or not self.trusts(peer):
             return peer
         return self._behind(peer, request.headers.getall(FORWARDED_FOR, ()))
 

@@ -108,15 +108,13 @@ class Server(web.Server):
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
-        assert isinstance(protocol, Connection)
-        protocol.begin(payload)
+        cast(Connection, protocol).begin(payload)
         return self._make(message, payload, protocol, writer, task)
 
     def _look(self) -> None:
         now = self._loop.time()
         for connection in self.connections:
-            assert isinstance(connection, Connection)
-            connection.look(now)
+            cast(Connection, connection).look(now)
         self._timer = self._loop.call_later(LOOK_S, self._look)
 
 
@@ -150,6 +148,7 @@ class Connection(web.RequestHandler):
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        # Called with nothing, too, when aiohttp goes on with what it has.
         if data and self._header_since is None and self._body.is_eof():
             self._header_since = self._loop.time()
         super().data_received(data)

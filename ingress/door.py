@@ -36,7 +36,8 @@ class Door:
     def renew(self, security: Security) -> None:
         """Other lists and another rate, from the next call on."""
         self._addresses = Addresses(Networks(security.trusted_proxies))
-        self._lists = {name: Networks(security.allow_cidrs.of(name)) for name in PLATFORMS}
+        lists = {name: Networks(security.allow_cidrs.of(name)) for name in PLATFORMS}
+        self._lists = {name: networks for name, networks in lists.items() if networks}
         self._guard.renew(security.calls_per_address)
 
     def caller(self, request: web.BaseRequest) -> Caller:
@@ -49,8 +50,8 @@ class Door:
 
     def refusal(self, platform: str, caller: Caller) -> Refusal | None:
         """Why `caller` may not call a webhook of `platform` now; None: it may."""
-        allowed = self._lists[platform]
-        if allowed and (caller.address is None or caller.address not in allowed):
+        allowed = self._lists.get(platform)
+        if allowed is not None and (caller.address is None or caller.address not in allowed):
             return NOT_LISTED
         wait_s = self._guard.admit(caller.group)
         return Refusal("address_limited", 429, math.ceil(wait_s)) if wait_s else None
