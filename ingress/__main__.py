@@ -12,7 +12,10 @@ from aiohttp.http import HttpProcessingError
 
 from ingress.app import build_app
 from ingress.config_center import first_look
+from ingress.connections import Runner
+from ingress.door import DOOR
 from ingress.log_flush import flushed_each_turn
+from ingress.metrics import METRICS
 from shared import audit, logs
 from shared.config import Settings
 from shared.config.follow import Follower, follower_or_exit
@@ -23,7 +26,8 @@ try:
 except ImportError:  # no wheel for this platform: asyncio's own loop does
     import asyncio as loops  # type: ignore[no-redef]
 
-IDLE_TIMEOUT_S = 30  #: also for a connection that never finishes its first header
+#: Longer than proxies keep theirs (nginx: 60 s): a call sent while we close is lost on DingTalk.
+IDLE_TIMEOUT_S = 75
 SHUTDOWN_TIMEOUT_S = 5
 STRANGERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
 
@@ -44,8 +48,11 @@ class OneLineErrors(logging.Filter):
 def make_runner(settings: Settings, follower: Follower | None = None) -> web.AppRunner:
     """The gateway, and how long it bears with a connection."""
     logging.getLogger("aiohttp.server").addFilter(OneLineErrors())
-    return web.AppRunner(
-        build_app(settings, follower),
+    app = build_app(settings, follower)
+    return Runner(
+        app,
+        app[DOOR],
+        app[METRICS].registry,
         access_log=None,
         keepalive_timeout=IDLE_TIMEOUT_S,
         lingering_time=1.0,

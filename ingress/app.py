@@ -11,14 +11,16 @@ from zoneinfo import ZoneInfo
 import redis.asyncio
 from aiohttp import web
 
+from ingress.addresses import CALLER_OF
 from ingress.bots import IngressBot, build_bots
 from ingress.config_center import ConfigCenter
+from ingress.door import DOOR, Door
 from ingress.health import Health
 from ingress.inbox import Inbox, Limits
 from ingress.key_gauges import KeyGauges
 from ingress.lane_gauges import LaneGauges
 from ingress.memory import MemoryWatch
-from ingress.metrics import Meter, Metrics
+from ingress.metrics import METRICS, Meter, Metrics
 from ingress.model_gauges import BreakerGauges
 from ingress.redis_client import connect
 from ingress.refusals import Refusals
@@ -47,6 +49,7 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
     client = connect(settings)
     metrics = Metrics()
     memory = MemoryWatch(client)
+    door = Door(lambda: live.settings.security)
     bots = build_bots(settings)
     limits = Limits(
         qps=lambda: live.settings.security.qps,
@@ -59,11 +62,12 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
     health = Health(client, list(bots.values()), scrape, memory, limits.queue_capacity)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app[DOOR], app[METRICS], app[CALLER_OF] = door, metrics, door.caller
     turns = asyncio.Semaphore(MAX_AT_ONCE)
     for (platform, name), bot in bots.items():
         meter = Meter(metrics, platform, name)
         webhook = Webhook(
-            bot, inbox, memory, meter, turns, refusals, log_content=settings.log.content
+            bot, door, inbox, memory, meter, turns, refusals, log_content=settings.log.content
         )
         # Plain paths are found by one lookup; patterns are tried one after the other.
         app.router.add_post(f"/{platform}/webhook/{name}", webhook.handle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 
+from aiohttp import web
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from shared import metrics
@@ -27,6 +28,10 @@ class Metrics:
         self.old_secret = counter(metrics.INGRESS_OLD_SECRET, self.registry)
         self.latency = histogram(metrics.INGRESS_ACK, self.registry)
         self.registry.register(Resources())
+
+
+#: Where the application keeps them.
+METRICS: web.AppKey[Metrics] = web.AppKey("metrics", Metrics)
 
 
 class Meter:

@@ -40,10 +40,11 @@ Clock = Callable[[], float]
 
 
 class Refusal(NamedTuple):
-    """One refused call."""
+    """One refused call. peer: who forwarded it, or claimed to."""
 
     kind: Kind
     address: str
+    peer: str = ""
 
 
 class Refusals:
@@ -62,6 +63,8 @@ class Refusals:
         self._end_minute()
         if self._minute.add(refusal):
             facts = {**refusal.kind._asdict(), "address": refusal.address}
+            if refusal.peer:
+                facts["peer"] = refusal.peer
             audit.write(audit.REFUSALS, "request.refused", level=logging.WARNING, **facts)
         self._sums.add(refusal)
 

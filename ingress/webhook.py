@@ -1,12 +1,13 @@
-"""POST /{platform}/webhook[/{bot}]: read → receive → accept → answer.
+"""POST /{platform}/webhook[/{bot}]: let in → read → receive → accept → answer.
 
 | what | answer |
 |---|---|
 | recorded, a duplicate, or authentic but not for us | 200 |
+| from an address that is not in the platform's list | 403 |
 | not authentic | 401 |
 | unreadable | 400 |
 | body over 1 MiB, or slower than 5 s | 413, 408 |
-| over the QPS limit | 429 |
+| over the QPS limit, or its address is over its own | 429 |
 | Redis can't record it, or a queue is full | 503 (DingTalk with `busy_reply`: 200 and a sentence) |
 """
 
@@ -20,7 +21,9 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from ingress.acknowledgement import acknowledge
+from ingress.addresses import Caller, is_forwarded
 from ingress.bots import IngressBot
+from ingress.door import Door, TurnedAway
 from ingress.explanations import explain
 from ingress.inbox import Inbox
 from ingress.memory import MemoryWatch
@@ -60,6 +63,7 @@ class Webhook:
     def __init__(
         self,
         bot: IngressBot,
+        door: Door,
         inbox: Inbox,
         memory: MemoryWatch,
         meter: Meter,
@@ -70,6 +74,7 @@ class Webhook:
     ) -> None:
         """turns: `MAX_AT_ONCE` of them, shared by all bots."""
         self._bot = bot
+        self._door = door
         self._inbox = inbox
         self._memory = memory
         self._meter = meter
@@ -82,42 +87,55 @@ class Webhook:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One call. The bot comes from the route, never from the body."""
         started = time.monotonic()
-        outcome, response = await self._answer(request)
+        caller = self._door.caller(request)
+        turned_away = self._door.refusal(self._bot.platform, caller)
+        if turned_away is None:
+            outcome, response = await self._answer(request, caller)
+        else:
+            outcome, response = _turn_away(turned_away)
         self._meter.count(outcome, time.monotonic() - started)
         if response.status >= 400 or STATUS.get(outcome, 200) != 200:  # also behind a busy reply
-            kind = Kind(outcome, self._bot.platform, self._bot.name)
-            self._refusals.note(Refusal(kind, request.remote or ""))
+            self._note_refusal(request, caller, outcome)
         return response
 
-    async def _answer(self, request: web.Request) -> Answer:
+    def _note_refusal(self, request: web.Request, caller: Caller, reason: str) -> None:
+        kind = Kind(reason, self._bot.platform, self._bot.name)
+        peer = request.remote or "" if is_forwarded(request) else ""
+        self._refusals.note(Refusal(kind, caller.name, peer))
+
+    async def _answer(self, request: web.Request, caller: Caller) -> Answer:
         try:
             body = await _read_body(request)
         except TimeoutError:
+            self._door.refused(caller)
             return "slow_body", _closing(408, "slow_body")
         except web.HTTPRequestEntityTooLarge:
+            self._door.refused(caller)
             return "too_large", _closing(413, "too_large")
         async with self._turns:
-            received = self._receive(request, body)
+            received = self._receive(request, caller, body)
             if not isinstance(received, Event):
                 return received
             if received.by_old_secret:
                 self._meter.count_old_secret()
             return await self._accept(request, traced(received, request))
 
-    def _receive(self, request: web.Request, body: bytes) -> Event | Answer:
+    def _receive(self, request: web.Request, caller: Caller, body: bytes) -> Event | Answer:
         """The event to record, or what is answered at once."""
         try:
-            return self._read(RawRequest(request.headers, body), time.time())
+            return self._read(caller, RawRequest(request.headers, body), time.time())
         except Exception as error:  # a room's bug must not become a 500 that a stranger can cause
             logger.error("webhook.bug", extra={"metadata": {"error": type(error).__name__}})
             return "bug", web.json_response({"error": "unreadable"}, status=400)
 
-    def _read(self, raw: RawRequest, now: float) -> Event | Answer:
+    def _read(self, caller: Caller, raw: RawRequest, now: float) -> Event | Answer:
         try:
             received = self._bot.inbound.receive(raw, now=now)
         except RequestRejectedError as error:
+            self._door.refused(caller)
             explain(self._bot, raw, now=now)
             return error.reason, web.json_response({"error": error.reason}, status=error.status)
+        self._door.proved(caller)
         if isinstance(received, Challenge):
             return "challenge", web.json_response(dict(received.body))
         if isinstance(received, Ignored):
@@ -178,6 +196,14 @@ async def _read_body(request: web.Request) -> bytes:
 
 def _nothing() -> web.Response:
     return web.Response(body=b"{}", content_type="application/json")
+
+
+def _turn_away(why: TurnedAway) -> Answer:
+    """Nothing of the body was read, and nothing is: the connection ends."""
+    response = _closing(why.status, why.reason)
+    if why.retry_after_s:
+        response.headers["Retry-After"] = str(why.retry_after_s)
+    return why.reason, response
 
 
 def _closing(status: int, error: str) -> web.Response:

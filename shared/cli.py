@@ -11,6 +11,7 @@ import click
 from shared.errors import ClawdBotError, ConfigError
 
 COMMANDS: Mapping[str, str] = {
+    "addresses": "workers.ops.addresses:addresses",
     "audit": "workers.ops.auditing:audit",
     "config": "workers.ops.config:config",
     "conversation": "workers.ops.conversations:conversation",

@@ -160,6 +160,14 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressPage:
+    """Some of the addresses and networks a platform calls from. next_page: "" for the last."""
+
+    addresses: tuple[str, ...]
+    next_page: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """The platform took the part. `receipt` is its id for it, where it gives one."""
 

@@ -79,6 +79,13 @@ INGRESS_OLD_SECRET = Metric(
     INGRESS,
     ("platform", "bot"),
 )
+INGRESS_CONNECTIONS_CUT = Metric(
+    "clawdbot_ingress_connections_cut_total",
+    Kind.COUNTER,
+    "Connections ended before their time: slow_header, answer_not_taken, too_many.",
+    INGRESS,
+    ("reason",),
+)
 
 # What stands in Redis: read at each scrape, the same on every ingress.
 
@@ -275,7 +282,7 @@ PROCESSES = Metric(
 )
 
 TABLE: tuple[Metric, ...] = (
-    *(INGRESS_REQUESTS, INGRESS_ACK, INGRESS_OLD_SECRET),
+    *(INGRESS_REQUESTS, INGRESS_ACK, INGRESS_OLD_SECRET, INGRESS_CONNECTIONS_CUT),
     *(REDIS_UP, EVENTS, IMBALANCE, LANES, LANE_EVENTS, OLDEST, QUEUE_HINTS, LIVE_WORKERS),
     *(BREAKER_OPEN, KEYS, KEY_EXPIRY),
     *(STAGE_WAIT, STAGE_RUN, STAGE_ATTEMPTS),

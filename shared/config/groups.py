@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, SecretStr, field_validator
 
 from shared.config import redis_url
+from shared.config.callers import AllowCidrs, Cidrs
 from shared.config.fields import Group, setting
 from shared.config.models import Auth
 from shared.platforms.settings import Names, is_host
@@ -127,6 +128,22 @@ class AsyncProcessing(Group):
 
 class Security(Group):
     qps: int = setting(500, "Webhook calls let in.", unit="calls/s", ge=1, le=1_000_000)
+    address_qps: int = setting(
+        0,
+        "Calls of one address to one ingress process, before anything is checked; 0: twice qps.",
+        unit="calls/s",
+        ge=0,
+        le=1_000_000,
+    )
+    allow_cidrs: AllowCidrs = AllowCidrs()
+    trusted_proxies: Cidrs = setting(
+        (), "Addresses and networks whose X-Forwarded-For is believed; none: nobody's."
+    )
+
+    @property
+    def calls_per_address(self) -> int:
+        """What `address_qps` comes to, in calls/s."""
+        return self.address_qps or 2 * self.qps
 
 
 class Conversation(Group):

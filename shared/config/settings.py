@@ -159,6 +159,11 @@ class Settings(BaseSettings):
             found.append(
                 "CLAWDBOT_REDIS__WAIT_REPLICAS is 0: a failover may lose acknowledged messages"
             )
+        if any(network.endswith("/0") for network in self.security.trusted_proxies):
+            found.append(
+                "CLAWDBOT_SECURITY__TRUSTED_PROXIES has all addresses, so anybody can say that he "
+                "calls for another; list your proxies alone"
+            )
         if self.log.content:
             found.append("LOG_CONTENT is on: what people write is in the logs")
         return found

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from shared.http_values import HttpRequest, HttpResponse, RawRequest
-from shared.messages import Challenge, Delivered, Event, Ignored, Part, Route, Token
+from shared.messages import AddressPage, Challenge, Delivered, Event, Ignored, Part, Route, Token
 from shared.platforms.steps import Step
 
 
@@ -66,6 +66,19 @@ class Outbound(Protocol):
 
         Raises:
             RateLimitedError, TransientError, PermanentError
+        """
+
+    def addresses_request(self, token: str, page: str) -> HttpRequest | None:
+        """The request for the addresses that webhooks are called from; None: none are published.
+
+        page: "" for the first one, then as `read_addresses` tells.
+        """
+
+    def read_addresses(self, response: HttpResponse) -> AddressPage:
+        """What the platform answered.
+
+        Raises:
+            RateLimitedError, TransientError, TokenRejectedError, PermanentError
         """
 
 

@@ -38,7 +38,7 @@ def _secret_list(value: Any) -> Any:
     return value
 
 
-def _string_list(value: Any) -> Any:
+def string_list(value: Any) -> Any:
     """A JSON list, a list, or names separated by commas."""
     if isinstance(value, str):
         text = value.strip()
@@ -91,7 +91,7 @@ def is_loopback(netloc: str) -> bool:
 #: Secrets under rotation: the first is in use, the others are still accepted.
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secret_list)]
 #: Several plain names.
-Names = Annotated[tuple[str, ...], BeforeValidator(_string_list)]
+Names = Annotated[tuple[str, ...], BeforeValidator(string_list)]
 AppId = Annotated[str, AfterValidator(_app_id)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 

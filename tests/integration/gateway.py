@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import secrets
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -113,10 +114,11 @@ class Answer:
 
 @dataclass
 class Gateway:
-    """A running ingress."""
+    """A running ingress. app: None for one in another process."""
 
     port: int
     session: aiohttp.ClientSession
+    app: web.Application | None = None
 
     @property
     def url(self) -> str:
@@ -147,17 +149,43 @@ class Gateway:
         return await self.metric("clawdbot_ingress_requests_total", **labels)
 
 
+@contextmanager
+def listener(
+    family: socket.AddressFamily = socket.AF_INET, address: Any = ("127.0.0.1", 0)
+) -> Iterator[socket.socket]:
+    """A socket to listen on. One of IPv6 takes IPv4, too, where its address allows it."""
+    with socket.socket(family, socket.SOCK_STREAM) as made:
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        made.bind(address)
+        yield made
+
+
 @asynccontextmanager
-async def running(settings: Settings, follower: Follower | None = None) -> AsyncIterator[Gateway]:
-    """The ingress of `settings` on a free port, in this loop. follower: holds them, if given."""
+async def serving(
+    settings: Settings, on: socket.socket, follower: Follower | None = None
+) -> AsyncIterator[Gateway]:
+    """The ingress of `settings` on this socket, in this loop. follower: holds them, if given."""
     runner = make_runner(settings, follower)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.SockSite(runner, on).start()
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-            yield Gateway(runner.addresses[0][1], session)
+            yield Gateway(_port(on), session, runner.app)
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def running(settings: Settings, follower: Follower | None = None) -> AsyncIterator[Gateway]:
+    """Likewise on a free port."""
+    with listener() as free:
+        async with serving(settings, free, follower) as gateway:
+            yield gateway
+
+
+def _port(on: socket.socket) -> int:
+    return 0 if on.family == socket.AF_UNIX else int(on.getsockname()[1])
 
 
 @contextmanager

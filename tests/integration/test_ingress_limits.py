@@ -11,11 +11,8 @@ import logging
 import os
 import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -23,78 +20,40 @@ import pytest
 import redis
 
 from tests.integration.gateway import (
-    HERE,
     Gateway,
     build,
     encrypt,
     environ_for,
+    listener,
     plain_body,
     running,
+    serving,
     settings_for,
     sign,
 )
+from tests.integration.ingress_process import IngressProcess, assert_calm
 from tests.redis_server import RedisServer, free_port
 from tests.simulator.events import Request
 
-ROOT = HERE.parents[1]
 BRIEF_S = 0.3  #: the limit under test, in place of 5 or 30 s
 LONG_S = 8.0  #: after that a connection counts as forgotten
 PLATFORMS = ["dingtalk", "feishu"]
 
 
-class Process:
-    """`python -m ingress` as it is started in production, its log in a file."""
-
-    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
-        self.port = int(environ["CLAWDBOT_PORT"])
-        self.log = folder / "log"
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "ingress"],
-                cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
-                stdout=log,
-                stderr=log,
-            )
-        self._await_listening()
-
-    def _await_listening(self) -> None:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
-                return
-            time.sleep(0.02)
-        raise AssertionError(self.log.read_text("utf-8"))
-
-    def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        self._process.terminate()
-        return self._process.wait(20)
-
-
 @pytest.fixture(scope="module")
 def process(
     redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Process]:
+) -> Iterator[IngressProcess]:
     changes = {"PORT": str(free_port()), "HOST": "127.0.0.1", "SECURITY__QPS": "100000"}
     environ = environ_for(redis_server.url, **changes)
-    made = Process(tmp_path_factory.mktemp("ingress"), {**environ, "LOG_LEVEL": "DEBUG"})
+    made = IngressProcess(tmp_path_factory.mktemp("ingress"), {**environ, "LOG_LEVEL": "DEBUG"})
     yield made
     assert made.stop() == 0
     assert_calm(made.log.read_text("utf-8"))
 
 
-def assert_calm(log: str) -> None:
-    """Every line is JSON, and none tells of a bug or shows a traceback."""
-    for line in log.splitlines():
-        record = json.loads(line)
-        assert record["message"] != "webhook.bug", line
-        assert record["level"] in ("DEBUG", "INFO", "WARNING"), line
-        assert "Traceback" not in line
-
-
 @pytest.fixture
-async def gateway(process: Process, redis_client: redis.Redis) -> AsyncIterator[Gateway]:
+async def gateway(process: IngressProcess, redis_client: redis.Redis) -> AsyncIterator[Gateway]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         served = Gateway(process.port, session)
         yield served
@@ -280,7 +239,9 @@ async def brief(
     redis_server: RedisServer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Gateway]:
     """A gateway that bears with slowness for 0.3 s alone."""
-    monkeypatch.setattr("ingress.__main__.IDLE_TIMEOUT_S", BRIEF_S)
+    for limit in ("__main__.IDLE", "connections.HEADER", "connections.ANSWER"):
+        monkeypatch.setattr(f"ingress.{limit}_TIMEOUT_S", BRIEF_S)
+    monkeypatch.setattr("ingress.connections.LOOK_S", BRIEF_S / 10)
     monkeypatch.setattr("ingress.webhook.BODY_TIMEOUT_S", BRIEF_S)
     async with running(settings_for(redis_server.url)) as served:
         yield served
@@ -298,17 +259,110 @@ async def test_a_header_that_never_ends_is_not_waited_for(start: bytes, brief: G
     assert statuses(answer) == []
 
 
-async def test_a_header_that_drips_is_not_waited_for(brief: Gateway) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", brief.port)
-    dripping = asyncio.create_task(drip(writer, b"GET /health HTTP/1.1\r\nX-A: ", b"a"))
+@pytest.fixture
+async def hasty(
+    redis_server: RedisServer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Gateway]:
+    """A gateway that gives 0.3 s to a header and to the taking of an answer, not to idleness.
+
+    What it can send ahead is little: the other side's not reading shows soon.
+    """
+    monkeypatch.setattr("ingress.connections.HEADER_TIMEOUT_S", BRIEF_S)
+    monkeypatch.setattr("ingress.connections.ANSWER_TIMEOUT_S", BRIEF_S)
+    monkeypatch.setattr("ingress.connections.LOOK_S", BRIEF_S / 10)
+    with listener() as narrow:
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        async with serving(settings_for(redis_server.url), narrow) as served:
+            yield served
+
+
+async def cut(gateway: Gateway, reason: str) -> float | None:
+    return await gateway.metric("clawdbot_ingress_connections_cut_total", reason=reason)
+
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST_HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("before", [0, 1])
+async def test_a_header_that_drips_is_not_waited_for(before: int, hasty: Gateway) -> None:
+    """The first of its connection, or a later one."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+    start = HEALTH * before + b"GET /health HTTP/1.1\r\nX-A: "
+    dripping = asyncio.create_task(drip(writer, start, b"a"))
 
     answer = await drained(reader)
 
     assert dripping.cancel() or dripping.done()
     await asyncio.wait([dripping])
     writer.close()
-    assert statuses(answer) == []
+    assert statuses(answer) == [200] * before
     assert reader.at_eof() or reader.exception()
+    assert await cut(hasty, "slow_header") == 1
+
+
+async def test_an_idle_connection_outlives_the_limit_of_a_header(hasty: Gateway) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+    for _ in range(2):
+        writer.write(HEALTH)
+        await reader.readuntil(b"ok")
+        await asyncio.sleep(3 * BRIEF_S)  # nothing happens, which can't be waited for
+    writer.write(LAST_HEALTH)
+
+    assert statuses(await drained(reader)) == [200]
+    assert await cut(hasty, "slow_header") is None
+    writer.close()
+
+
+async def test_a_body_has_its_own_time(hasty: Gateway) -> None:
+    request = build("feishu")
+    body = request[2]
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+    writer.write(head(request, f"Content-Length: {len(body)}", "Connection: close"))
+    for start in range(0, len(body), len(body) // 4):
+        await asyncio.sleep(BRIEF_S / 2)
+        writer.write(body[start : start + len(body) // 4])
+
+    assert statuses(await drained(reader)) == [200]
+    writer.close()
+
+
+async def test_answers_that_nobody_takes_are_not_kept_for_ever(hasty: Gateway) -> None:
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(deaf, ("127.0.0.1", hasty.port))
+        asking = asyncio.create_task(loop.sock_sendall(deaf, HEALTH * 200_000))
+        async with asyncio.timeout(60):
+            while await cut(hasty, "answer_not_taken") is None:
+                await asyncio.sleep(0.1)
+        await asyncio.wait([asking])
+        assert isinstance(asking.exception(), ConnectionError)
+
+
+@pytest.mark.parametrize("proxies", ["", "127.0.0.1"])
+async def test_an_address_holds_so_many_connections_unless_it_is_a_proxy(
+    proxies: str, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingress.connections.CONNECTIONS_PER_ADDRESS", 3)
+    async with running(
+        settings_for(redis_server.url, SECURITY__TRUSTED_PROXIES=proxies)
+    ) as gateway:
+        held = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(3)]
+        for reader, writer in held:
+            writer.write(HEALTH)
+            await reader.readuntil(b"ok")
+
+        got = await exchange(gateway.port, LAST_HEALTH)
+        assert statuses(got) == ([200] if proxies else [])
+
+        held[0][1].close()
+        async with asyncio.timeout(LONG_S):
+            while not await exchange(gateway.port, LAST_HEALTH):
+                await asyncio.sleep(0.02)
+        for _, writer in held:
+            writer.close()
 
 
 async def drip(writer: asyncio.StreamWriter, start: bytes, more: bytes) -> None:

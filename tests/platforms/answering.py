@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared.errors import TaskError
 from shared.http_values import HttpResponse
-from shared.messages import Delivered, Event, Part, Token
+from shared.messages import AddressPage, Delivered, Event, Part, Token
 from shared.platforms.base import Outbound
 from tests.platforms.strange import HOSTILE_BODIES, JSON, ODD, WORDS, dumped, property_test
 
@@ -95,6 +95,25 @@ class Answering:
             for route in routes:
                 _assert_read(lambda r=route: outbound.read_reply(r, response), Delivered)
             _assert_read(lambda: outbound.read_token(response), Token)
+
+        check()
+
+    def test_published_addresses_are_read_or_an_error(self) -> None:
+        outbound = self.outbound()
+        request = outbound.addresses_request("token-1", "")
+        if request is None:
+            return  # it publishes none
+        assert "token-1" in repr(request.headers)
+        assert request.url != outbound.addresses_request("token-1", "page 2&=").url  # type: ignore[union-attr]
+        lists = st.lists(ODD | JSON | st.just("192.0.2.1"), max_size=3)
+        data = st.fixed_dictionaries({"ip_list": lists, "page_token": ODD, "has_more": ODD})
+        shaped = st.fixed_dictionaries({"code": st.just(0), "data": data | ODD}).map(_dumped_lossy)
+
+        @property_test
+        @given(st.sampled_from([200, 302, 400, 429, 500, 504]), shaped | st.binary(max_size=30))
+        def check(status: int, body: bytes) -> None:
+            response = HttpResponse(status, {}, body)
+            _assert_read(lambda: outbound.read_addresses(response), AddressPage)
 
         check()
 

@@ -8,9 +8,16 @@ from typing import Any
 
 _SEND_TARGETS = ("dingtalk.session", "dingtalk.robot", "feishu.reply")
 _TOKEN_TARGETS = ("dingtalk.token", "feishu.token")
+_ASKED_TARGETS = ("feishu.addresses",)
 _EXCHANGE_TARGETS = ("baidu.token", "volcengine.key")
 _MODEL_TARGETS = ("model", "backup")
-TARGETS = (*_MODEL_TARGETS, *_SEND_TARGETS, *_TOKEN_TARGETS, *_EXCHANGE_TARGETS)
+TARGETS = (
+    *_MODEL_TARGETS,
+    *_SEND_TARGETS,
+    *_TOKEN_TARGETS,
+    *_ASKED_TARGETS,
+    *_EXCHANGE_TARGETS,
+)
 
 #: Kinds after which the work is not done: the fault answers (or doesn't) in its place.
 _STOPPING = frozenset({"status", "errcode", "empty", "hang", "drop"})

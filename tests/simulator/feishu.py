@@ -19,6 +19,7 @@ from tests.simulator.world import World
 _UUID_LIFETIME_S = 3600.0
 _MAX_UUID_CHARS = 50
 _MAX_TEXT_BYTES = 150 * 1024
+_PAGE_SIZES = range(10, 51)
 _RECEIVER_KINDS = ("open_id", "union_id", "user_id", "email", "chat_id")
 
 
@@ -31,6 +32,7 @@ class Feishu:
         return [
             web.post(f"{base}/auth/v3/tenant_access_token/internal", self.tenant_token),
             web.get(f"{base}/bot/v3/info", self.bot_info, allow_head=False),
+            web.get(f"{base}/event/v1/outbound_ip", self.outbound_addresses, allow_head=False),
             web.post(f"{base}/im/v1/messages", self.send),
             web.post(f"{base}/im/v1/messages/{{message_id}}/reply", self.reply),
         ]
@@ -52,6 +54,22 @@ class Feishu:
         bot = {"open_id": bot_open_id(self._world.credentials), "app_name": "ClawdBot"}
         value = {"code": 0, "msg": "ok", "bot": {**bot, "activate_status": 2}}
         return wire.send(self._token_problem(request) or Answer(200, value))
+
+    async def outbound_addresses(self, request: web.Request) -> web.StreamResponse:
+        """A page of the addresses that events come from; the token of a page is its first place."""
+        fault = self._take("feishu.addresses")
+        if fault and fault.stops_work:
+            return await wire.refuse(request, fault, _fault_answer)
+        size, first = request.query.get("page_size", "10"), request.query.get("page_token", "0")
+        if not first.isdecimal() or not size.isdecimal() or int(size) not in _PAGE_SIZES:
+            return wire.send(_error(1810001, "param is invalid"))
+        end = int(first) + int(size)
+        known = self._world.outbound_addresses
+        data: dict[str, Any] = {"ip_list": known[int(first) : end], "has_more": end < len(known)}
+        if data["has_more"]:
+            data["page_token"] = str(end)
+        answer = Answer(200, {"code": 0, "msg": "success", "data": data})
+        return await wire.spoil(request, fault, self._token_problem(request) or answer)
 
     async def reply(self, request: web.Request) -> web.StreamResponse:
         body = await wire.read_object(request)

@@ -14,6 +14,9 @@ from tests.simulator.ledger import Ledger
 
 TOKEN_LIFETIME_S = 7200
 
+#: Where our events come from, and some that exist in documentation only: more than one page.
+OUTBOUND_ADDRESSES = ("127.0.0.1", "::1", *(f"203.0.113.{n}" for n in range(0, 120, 2)))
+
 
 class TokenDesk:
     """Access tokens of one platform. The same one is given out while enough of its life is left."""
@@ -64,6 +67,7 @@ class World:
     pace: Pace = field(default_factory=Pace)
     sessions_void_until_ms: int = 0
     date_offset_s: float = 0.0  #: what `Date` headers are off by
+    outbound_addresses: tuple[str, ...] = OUTBOUND_ADDRESSES
     ledger: Ledger = field(init=False)
     keys: KeyDesk = field(init=False)
     dingtalk_tokens: TokenDesk = field(init=False)

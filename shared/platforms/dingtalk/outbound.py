@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from shared.errors import RouteExpiredError, TransientError
+from shared.errors import PermanentError, RouteExpiredError, TransientError
 from shared.http_values import HttpRequest, HttpResponse
-from shared.messages import Delivered, Part, Route, Token
+from shared.messages import AddressPage, Delivered, Part, Route, Token
 from shared.platforms.dingtalk.errors import (
     CODES,
     robot_error_in,
@@ -120,6 +120,12 @@ class DingTalkOutbound:
         if not value or not lifetime_s:
             raise TransientError("dingtalk:token_unreadable", "the answer holds no usable token")
         return Token(value, lifetime_s)
+
+    def addresses_request(self, token: str, page: str) -> None:
+        """DingTalk publishes no addresses that its robots' messages come from."""
+
+    def read_addresses(self, response: HttpResponse) -> AddressPage:
+        raise PermanentError("dingtalk:no_addresses", "DingTalk publishes none")
 
 
 def _is_group(address: Mapping[str, str]) -> bool:

@@ -47,11 +47,17 @@ def reply_error_in(response: HttpResponse) -> TaskError | None:
     return _by_code(code, response, _detail(answer, response))
 
 
-def token_error_in(response: HttpResponse) -> TaskError | None:
-    """The error that the answer to a token request means. Asking twice does no harm."""
+def read_error_in(response: HttpResponse) -> TaskError | None:
+    """The error that the answer to a mere question means. Asking twice does no harm."""
     error = reply_error_in(response)
     if isinstance(error, OutcomeUnknownError):
         return TransientError(error.code, error.detail)
+    return error
+
+
+def token_error_in(response: HttpResponse) -> TaskError | None:
+    """The error that the answer to a token request means."""
+    error = read_error_in(response)
     if isinstance(error, TokenRejectedError):
         return PermanentError(error.code, error.detail)  # it is app_id or app_secret that is wrong
     return error

@@ -13,6 +13,8 @@ from shared.platforms.text import id_in, load_json, ms_in, object_in, string_in
 
 #: A placeholder and the space that follows it. ASCII on purpose: Chinese may follow at once.
 _PLACEHOLDER = re.compile(r"(@_[0-9A-Za-z_]+)( ?)")
+#: A message's id is a step of the path that answers it; these lead elsewhere, however encoded.
+_OTHER_STEPS = (".", "..")
 
 
 def read_message(
@@ -21,7 +23,7 @@ def read_message(
     """The Event in an authentic message event, or why it is not for us."""
     sender, message = object_in(event.get("sender")), object_in(event.get("message"))
     message_id, chat_id = id_in(message.get("message_id")), id_in(message.get("chat_id"))
-    if not message_id or not chat_id:
+    if not message_id or not chat_id or message_id in _OTHER_STEPS:
         return Ignored("malformed_event")
     mentions, is_group = _mentions(message), message.get("chat_type") != "p2p"
     text = _text(message, mentions)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from shared.errors import TransientError
 from shared.http_values import HttpRequest, HttpResponse
-from shared.messages import Delivered, Part, Route, Token, digest
-from shared.platforms.feishu.errors import CODES, reply_error_in, token_error_in
+from shared.messages import AddressPage, Delivered, Part, Route, Token, digest
+from shared.platforms.feishu.errors import CODES, read_error_in, reply_error_in, token_error_in
 from shared.platforms.feishu.settings import FeishuSettings
 from shared.platforms.settings import reveal
 from shared.platforms.text import (
@@ -31,6 +31,7 @@ REPLY = Route("reply", needs_token=True, idempotent_s=3600)
 PART_BYTES = 28_000
 TOKEN_MARGIN_S = 600  #: the official SDK refreshes this early
 MAX_KEY_CHARS = 50
+ADDRESSES_PER_PAGE = 50  #: the most it gives
 
 #: The start of a mention tag, however it is spaced, written or padded with invisible characters.
 _MENTION_TAG = re.compile(
@@ -87,3 +88,20 @@ class FeishuOutbound:
         if not value or not lifetime_s:
             raise TransientError("feishu:token_unreadable", "the answer holds no usable token")
         return Token(value, lifetime_s)
+
+    def addresses_request(self, token: str, page: str) -> HttpRequest:
+        """https://open.feishu.cn/document/server-docs/event-subscription-guide/list"""
+        query = {"page_size": ADDRESSES_PER_PAGE, **({"page_token": page} if page else {})}
+        url = f"{self._base}/open-apis/event/v1/outbound_ip?{urlencode(query)}"
+        return HttpRequest("GET", url, {"Authorization": f"Bearer {token}"})
+
+    def read_addresses(self, response: HttpResponse) -> AddressPage:
+        error = read_error_in(response)
+        if error:
+            raise error
+        data = object_in(response.json_object().get("data"))
+        addresses = data.get("ip_list")
+        if not isinstance(addresses, list):
+            raise TransientError("feishu:addresses_unreadable", "the answer holds no addresses")
+        page = string_in(data.get("page_token")) if data.get("has_more") is True else ""
+        return AddressPage(tuple(string_in(address) for address in addresses), page)

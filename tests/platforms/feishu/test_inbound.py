@@ -258,6 +258,7 @@ def test_in_groups_only_a_mentioned_bot_answers(mentions: Any, is_answered: bool
         ({"content": "[" * 100_000}, "malformed_event"),
         ({"message_id": ""}, "malformed_event"),
         ({"message_id": "x" * 257}, "malformed_event"),
+        ({"message_id": ".."}, "malformed_event"),
         ({"message_id": "a\u0000b"}, "malformed_event"),
         ({"chat_id": None}, "malformed_event"),
     ],
