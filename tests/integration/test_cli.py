@@ -178,10 +178,11 @@ def test_dead_drop_all(operator: Operator, bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "done"), [(["replay"], "replayed"), (["drop", "--yes"], "dropped")]
+    ("command", "done", "more"),
+    [(["replay"], "replayed", {"without_text": []}), (["drop", "--yes"], "dropped", {})],
 )
 def test_programs_are_told_which_letters_were_there(
-    command: list[str], done: str, operator: Operator, bench: Bench
+    command: list[str], done: str, more: dict[str, Any], operator: Operator, bench: Bench
 ) -> None:
     letter, other = killed(bench), answered(bench)
     names = [letter.trace_id, other.trace_id, letter.trace_id]
@@ -189,7 +190,8 @@ def test_programs_are_told_which_letters_were_there(
     result = operator.run("dead", *command, "--json", *names)
 
     assert result.exit_code == 1
-    assert json.loads(result.stdout) == {done: [letter.trace_id], "not_dead": [other.trace_id]}
+    told = {done: [letter.trace_id], "not_dead": [other.trace_id], **more}
+    assert json.loads(result.stdout) == told
     assert "not dead" in result.stderr
 
 

@@ -416,7 +416,7 @@ async def test_a_bug_of_ours_stays_an_error_and_a_strangers_bytes_are_a_line(
     def buggy(*_: Any) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr("ingress.health.Health._workers", buggy)
+    monkeypatch.setattr("ingress.health.live_workers", buggy)
     with caplog.at_level(logging.INFO):
         await exchange(brief.port, NONSENSE["a header flood"])
         assert (await brief.get("/ready")).status == 500

@@ -11,6 +11,7 @@ import redis
 from ingress.bots import build_bots
 from shared import rehearsal
 from shared.config import Bot
+from shared.config.live import Live
 from shared.messages import Event
 from shared.platforms.settings import reveal
 from shared.state import keys
@@ -20,6 +21,7 @@ from tests.integration.gateway import settings_for, simulator
 from tests.integration.lanes import TEMPLATES
 from tests.redis_server import RedisServer, free_port
 from tests.simulator.world import World
+from workers.metrics import Metrics
 from workers.ops.doctor.checks.signatures import caller_of
 from workers.runtime import Runtime
 
@@ -71,7 +73,7 @@ class Theatre:
     def __init__(self, redis_url: str, client: redis.Redis, world: World, platform: str) -> None:
         quota = {"QUOTAS__BOT__REQUESTS_PER_DAY": "1"}
         self.settings = settings_for(redis_url, world.base_url, **quota)
-        self.runtime = Runtime(self.settings, "w1@host/1", 2)
+        self.runtime = Runtime(Live(self.settings), "w1@host/1", 2, Metrics())
         self.client = client
         self.bot = next(b for b in self.settings.all_bots() if b.platform == platform)
 
