@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -14,13 +16,20 @@ import redis
 from compose.local import redis_server
 
 START_TIMEOUT_S = 20
+PORTS = range(20_000, 32_000)
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A loopback port that nobody listens on.
+
+    Not one of those that the kernel gives away by itself: several stacks run at once, and another's
+    connection could be given it before ours is listened on.
+    """
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:

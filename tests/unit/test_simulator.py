@@ -23,6 +23,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from tests.redis_server import free_port
 from tests.simulator import signing
 from tests.simulator.app import build_app
 from tests.simulator.client import SignedClient
@@ -39,12 +40,6 @@ def vectors(platform: str, kind: str) -> list[Any]:
     found = [v for v in document["vectors"] if v["kind"] == kind]
     assert found, f"no {kind} vectors"
     return [pytest.param(v["input"], v["expect"], id=v["id"]) for v in found]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def wait_until(condition: Callable[[], Awaitable[Any]], what: str) -> Any:
