@@ -125,6 +125,7 @@ class Webhook:
         try:
             return self._read(caller, RawRequest(request.headers, body), time.time())
         except Exception as error:  # a room's bug must not become a 500 that a stranger can cause
+            self._door.refused(caller)
             logger.error("webhook.bug", extra={"metadata": {"error": type(error).__name__}})
             return "bug", web.json_response({"error": "unreadable"}, status=400)
 

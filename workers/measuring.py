@@ -52,7 +52,7 @@ class Measuring:
             _log_fault(f"can't listen on {host}:{self._settings.port}: {error.strerror or error}")
             return ""
         address = _address(machine if host in _EVERYWHERE else host, port)
-        logger.info("metrics.shown", extra={"metadata": {"address": address}})
+        logger.info("metrics.shown", extra={"metadata": {"scraped_at": address}})
         return address
 
 

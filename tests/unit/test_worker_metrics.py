@@ -32,6 +32,7 @@ BOT = WorkerBot(
     cast(BotSettings, None),
     cast(Outbound, Room()),
     cast(Vault, None),
+    cast(Vault, None),
     cast(TokenCache, None),
 )
 
