@@ -27,6 +27,7 @@ from shared.instruments import counter
 HEADER_TIMEOUT_S = 10.0  #: from a connection's first moment, or a header's first byte, to its end
 ANSWER_TIMEOUT_S = 10.0  #: for the other side to take what was answered
 CONNECTIONS_PER_ADDRESS = 1024  #: in this process; trusted proxies and Unix sockets have no limit
+REASONS = ("slow_header", "answer_not_taken", "too_many")
 LOOK_S = 0.5  #: how often connections are looked at
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class Server(web.Server):
         self._make = plain.request_factory
         self._door = door
         self._cut = counter(metrics.INGRESS_CONNECTIONS_CUT, registry)
+        for reason in REASONS:
+            self._cut.labels(reason)  # shown from the start, as 0
         self._options = options
         self._held: collections.Counter[str] = collections.Counter()
         self._timer = self._loop.call_later(LOOK_S, self._look)

@@ -118,12 +118,12 @@ def _duties(worker: Any) -> Duties:
     client = connect(settings, max_connections=2)
     lanes = Lanes(client, owner=worker_process.owner, templates=hint_templates())
     machine = worker.hostname.rpartition("@")[2]
-    facts = {**describe_worker(worker), "metrics": worker_process.measuring.show(machine)}
+    scraped_at = worker_process.measuring.show(machine)
     return Duties(
         client,
         lanes,
         worker=worker.hostname,
-        facts=facts,
+        facts={**describe_worker(worker), "metrics": scraped_at},
         leader=leader_duties(settings, client, lanes),
     )
 

@@ -85,6 +85,10 @@ def _click_fault(command: click.Command, words: list[str]) -> str:
 
 
 def _option_fault(command: click.Command, words: list[str]) -> str:
+    if command.context_settings.get(
+        "ignore_unknown_options"
+    ):  # it hands them on to another program
+        return ""
     known = {"-h", "--help"}
     for parameter in command.params:
         if isinstance(parameter, click.Option):

@@ -54,7 +54,9 @@ def options(command: click.Command) -> set[str]:
 
 
 ALL = list(commands(cli))
-LEAVES = [way for way in ALL if not isinstance(find(way), click.Group)]
+#: Hands everything on to Flower's own command.
+FOREIGN = {("flower",)}
+LEAVES = [way for way in ALL if not isinstance(find(way), click.Group) and way not in FOREIGN]
 ASKING = [way for way in LEAVES if "--yes" in options(find(way))]
 
 

@@ -22,7 +22,7 @@ def metrics(as_json: bool) -> None:
 
     Exit code 1 when one of them shows none.
 
-    Example: clawdbot metrics --json > /etc/prometheus/clawdbot-workers.json
+    Example: clawdbot metrics --json
     """
     with operator() as op:
         workers = live_workers(op)
