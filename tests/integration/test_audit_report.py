@@ -160,10 +160,11 @@ def test_what_operators_do_is_in_the_file_and_in_the_report(
     run("keys", "add", "--file", "pair.json", CLAWDBOT_LOG_DIR=logs)
     run("dead", "replay", dead[0].trace_id, CLAWDBOT_LOG_DIR=logs)
     run("dead", "drop", "--yes", dead[1].trace_id, CLAWDBOT_LOG_DIR=logs)
+    run("config", "set", "log.level", "DEBUG", CLAWDBOT_LOG_DIR=logs)
     run("conversation", "forget", "--yes", dead[0].conversation_id, CLAWDBOT_LOG_DIR=logs)
 
     report = json.loads(run("audit", "report", "--json").output)
-    expected = ["key.added", "dead_letters.replayed", "dead_letters.dropped"]
+    expected = ["key.added", "dead_letters.replayed", "dead_letters.dropped", "config.changed"]
     assert list(report["actions"]) == [*expected, "conversation.forgotten"]
     lines = (tmp_path / "logs/audit.log").read_text("utf-8")
     written = [json.loads(line) for line in lines.splitlines()]

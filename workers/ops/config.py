@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from shared import audit
 from shared.config.follow import Follower
 from shared.config.known import dotted_path
 from shared.config.live import is_live
@@ -102,6 +103,7 @@ def set_value(name: str, value: str, as_json: bool) -> None:
     """
     with operator() as op:
         Desk(op.client).set(name, value)
+        _record(name, "set")
     _tell(name, "set", as_json)
 
 
@@ -115,6 +117,7 @@ def unset(name: str, as_json: bool) -> None:
     """
     with operator() as op:
         Desk(op.client).unset(name)
+        _record(name, "unset")
     _tell(name, "unset", as_json)
 
 
@@ -138,6 +141,11 @@ def list_values(as_json: bool) -> None:
         click.echo(f"{row['name']}: {_text(row['value'])}  ({_when(bool(row['live']))})")
     if not rows:
         click.echo("nothing is set in the configuration centre")
+
+
+def _record(name: str, what: str) -> None:
+    """Without the value: a prompt is long, and nobody's business but the centre's."""
+    audit.record("config.changed", setting=".".join(dotted_path(name)), done=what)
 
 
 def _tell(name: str, what: str, as_json: bool) -> None:
