@@ -7,8 +7,8 @@ PYTHON_BIN := .venv/bin/python
 COMPOSE := docker compose $(if $(wildcard .env),--env-file .env) -f compose/compose.yaml
 ARGS ?=
 N ?= 20
-# How many stacks the kill cases run in at once: they wait for leases most of the time.
-e2e: STACKS ?= 3
+# How many stacks tests run in at once: they wait for leases most of the time.
+test e2e: STACKS ?= 3
 e2e-repeat: STACKS ?= 2
 
 .PHONY: help install up down status logs check test e2e bench e2e-repeat compose-up compose-down prometheus lock audit clean
@@ -37,8 +37,8 @@ check: install ## format, lint, strict types, architecture
 	@$(PYTHON_BIN) -m mypy
 	@$(PYTHON_BIN) -m pytest tests/test_architecture.py
 
-test: install ## run all tests (ARGS="tests/unit -k word" to choose)
-	@$(PYTHON_BIN) -m pytest $(ARGS)
+test: install ## run all tests (ARGS="tests/unit -k word" to choose, STACKS=0 one after the other)
+	@$(PYTHON_BIN) -m pytest -n $(STACKS) $(ARGS)
 
 e2e: install ## run the tests with real processes, every kill case included (STACKS=3 at once)
 	@$(PYTHON_BIN) -m pytest -m "e2e or kill or matrix" -n $(STACKS) $(ARGS)

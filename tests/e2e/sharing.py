@@ -9,8 +9,9 @@ import re
 
 from xdist.scheduler import LoadScopeScheduling
 
-#: One after the other on one stack: a later one reads what an earlier one made it write.
-_WHOLE_FILES = re.compile(r"tests/e2e/test_(outage|failover|metrics|watching)\.py")
+#: One after the other: on one stack a later one reads what an earlier one made it write; of the
+#: containers there is one set on a machine.
+_WHOLE = re.compile(r"tests/e2e/test_(outage|failover|metrics|watching)\.py|tests/container/")
 #: The cases of one pool and layout share a stack, which takes some seconds to start.
 _SETUP = re.compile(r"test_kill_matrix\.py::\w+\[(\w+-\w+)")
 
@@ -24,7 +25,7 @@ class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]
 
 def group_of(nodeid: str) -> str:
     """What a test must not be parted from: itself, as a rule."""
-    if whole := _WHOLE_FILES.search(nodeid):
+    if whole := _WHOLE.search(nodeid):
         return whole[0]
     setup = _SETUP.search(nodeid)
     return setup[1] if setup else nodeid

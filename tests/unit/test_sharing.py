@@ -16,6 +16,7 @@ MATRIX = "tests/e2e/test_kill_matrix.py::test_a_blow_loses_nothing"
         (f"{MATRIX}[prefork-shared-stop]", f"{MATRIX}_too[prefork-shared]", True),
         (f"{MATRIX}[threads-separate-stop]", f"{MATRIX}[threads-shared-stop]", False),
         ("tests/e2e/test_outage.py::test_a", "tests/e2e/test_outage.py::test_b[x]", True),
+        ("tests/container/test_compose.py::test_a", "tests/container/test_files.py::test_b", True),
         ("tests/e2e/test_kill.py::test_a[x]", "tests/e2e/test_kill.py::test_a[y]", False),
     ],
 )
