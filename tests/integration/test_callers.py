@@ -65,6 +65,7 @@ async def test_who_is_not_listed_is_refused_whatever_he_signed(
     assert redis_client.keys("*:event:*") == []
     (line,) = [r for r in caplog.records if r.getMessage() == "request.refused"]
     assert line.metadata == {  # type: ignore[attr-defined]
+        "log": "auth",
         "platform": platform,
         "bot": "default",
         "reason": "address",
@@ -203,15 +204,20 @@ async def test_lists_proxies_and_rate_change_while_it_runs(redis_url: str) -> No
     async with running(settings_for(redis_url)) as gateway:
         assert gateway.app is not None
         door = gateway.app[DOOR]
+
+        def change(**values: Any) -> None:
+            security = Security.model_validate(values)
+            door._settings = lambda: security  # as when the configuration centre changed it
+
         assert (await gateway.post(build("feishu"))).status == 200
 
-        door.renew(Security.model_validate(listed))
+        change(**listed)
         assert (await gateway.post(through("feishu", CLIENT))).status == 403
 
-        door.renew(Security.model_validate({**listed, "trusted_proxies": "127.0.0.1"}))
+        change(**listed, trusted_proxies="127.0.0.1")
         assert (await gateway.post(through("feishu", CLIENT))).status == 200
 
-        door.renew(Security(address_qps=1))
+        change(address_qps=1)
         answers = [(await gateway.post(build("feishu"))).status for _ in range(10)]
         assert 429 in answers
 
