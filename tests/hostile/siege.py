@@ -99,8 +99,9 @@ class Siege:
 
 
 def statuses(answer: bytes) -> list[int]:
-    """Of all answers that came, in their order."""
-    return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", answer)]
+    """Of all answers that came, in their order; `100 Continue` is none yet."""
+    found = [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", answer)]
+    return [status for status in found if status >= 200]
 
 
 def memory_mib(pid: int) -> float:
