@@ -93,7 +93,8 @@ async def test_flower_asks_for_a_password_and_shows_tasks_without_content(talk: 
             await talk.ask("feishu", "a word that no operator may read")
             text = await asyncio.to_thread(get, f"{url}/api/tasks", f"clawdbot:{password[1]}")
             assert "no operator" not in text
-            found = list(json.loads(text).values())
+            # Of a task that was under way when events began, Flower never learns the name.
+            found = [task for task in json.loads(text).values() if task["name"]]
             return found if {task["name"] for task in found} == {"process", "push"} else []
 
         for task in await eventually(tasks, 90, "Flower has seen a task of each stage"):
