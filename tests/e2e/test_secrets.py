@@ -20,6 +20,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from celery import Celery
 
 from shared.envelope import hint_templates
 from shared.state.keys import BotKeys
@@ -110,7 +111,7 @@ async def run(tmp_path: Path) -> AsyncIterator[Run]:
 
 
 async def test_no_secret_shows_anywhere_and_a_planted_one_does(run: Run, tmp_path: Path) -> None:
-    await until_flower_sees_the_workers(run)
+    await until_flower_sees_every_task(run)
     ring = await rotate_a_key(run)
     await refuse_calls(run)
     await fail_everywhere(run)
@@ -138,12 +139,18 @@ async def test_no_secret_shows_anywhere_and_a_planted_one_does(run: Run, tmp_pat
 # What happens in the run
 
 
-async def until_flower_sees_the_workers(run: Run) -> None:
-    async def is_seen() -> bool:
-        _, body = await page(run, "/api/workers?refresh=1")
-        return body.count(b'"active_queues"') >= 2
+async def until_flower_sees_every_task(run: Run) -> None:
+    """It tells workers every 5 s to report tasks: those before the first time it never hears of."""
 
-    await eventually(is_seen, 40, "Flower knows both workers")
+    async def hears_workers() -> bool:
+        _, body = await page(run, "/api/workers?refresh=1")
+        _, alive = await page(run, "/api/workers?status=1")
+        return body.count(b'"active_queues"') >= 2 and alive.count(b"true") >= 2
+
+    await eventually(hears_workers, 40, "Flower hears from both workers")
+    celery = Celery(broker=run.stack.redis_server.url)
+    told = await asyncio.to_thread(celery.control.enable_events, reply=True, timeout=10, limit=2)
+    assert len(told) == 2, "both workers report their tasks"
 
 
 async def rotate_a_key(run: Run) -> dict[str, str]:
@@ -242,8 +249,7 @@ async def page(run: Run, path: str) -> tuple[int, bytes]:
 async def gather(run: Run) -> None:
     """Every page and every report that there is."""
     _, workers = await page(run, "/api/workers")
-    _, tasks = await page(run, "/api/tasks?limit=200")
-    assert tasks.count(b'"args"') >= 10, "Flower saw the tasks"
+    tasks = await eventually(lambda: many_tasks(run), 30, "Flower saw the tasks")
     paths = [*PAGES, *(f"/worker/{name}" for name in json.loads(workers))]
     paths += [f"/task/{name}" for name in list(json.loads(tasks))[:20]]
     ours = [f"{run.stack.ingress_url}/{name}" for name in ("metrics", "ready?deep=1", "health")]
@@ -253,6 +259,12 @@ async def gather(run: Run) -> None:
         run.shown.append((f"page {path}", body))
     for command in ("queue", "usage", "dead list", "keys list", "audit report"):
         await run.clawdbot(*command.split(), "--json")
+
+
+async def many_tasks(run: Run) -> bytes:
+    """Flower's list of tasks, once there are enough of them to look through."""
+    _, tasks = await page(run, "/api/tasks?limit=200")
+    return tasks if tasks.count(b'"args"') >= 10 else b""
 
 
 def places(run: Run, tmp_path: Path) -> Iterator[tuple[str, bytes]]:
