@@ -25,6 +25,7 @@ def connect(settings: Settings, *, max_connections: int, retries: int = 3) -> re
         "max_connections": max_connections,
         "timeout": 5,
         "decode_responses": True,
+        "encoding_errors": "replace",  # what can't be read must not stop a lane for ever
         "socket_timeout": settings.redis.socket_timeout_s,
         "socket_connect_timeout": settings.redis.socket_timeout_s,
         "health_check_interval": 30,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,15 +14,17 @@ from shared.state import keys
 from shared.state.finished import Finished, read_finished
 from shared.state.keys import LaneKeys
 from tests.integration.gateway import HERE, environ_for
-from tests.integration.lanes import BOT, Bench, event, inbox, outbox
+from tests.integration.lanes import BOT, TEMPLATES, Bench, event, inbox, outbox
 from tests.redis_server import RedisServer
 from workers.ops.context import Operator
 from workers.ops.way import follow
+from workers.redis_client import connect
 from workers.store import Lanes
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 NOTICE = Reply(("sorry",), kind="notice")
+LOG_BYTES = 2048  #: as in `lua/_history.lua`
 SHORT = 44  #: characters that take Redis no second allocation
 
 
@@ -213,6 +216,40 @@ def test_a_log_of_the_first_release_names_no_worker(bench: Bench, operator: Oper
     bench.client.hset(BOT.event(first.trace_id), "log", "1763791199823\tprocess\t1\tmodel:503: x\n")
 
     assert "process, attempt 1: model:503: x" in told(way(operator, first))
+
+
+def test_a_long_log_in_chinese_keeps_its_newest_whole_lines(
+    bench: Bench, operator: Operator
+) -> None:
+    first = accepted(bench)
+    for number in range(60):  # of every length, so that a cut by bytes would hit a character
+        bench.lanes.retry(
+            bench.claim(first), 0, f"dingtalk:-1: {'系统繁忙，' * (number % 7)}{number}"
+        )
+
+    record = bench.claim(first).record
+    attempts = [step for step in told(way(operator, first)) if "attempt " in step]
+
+    assert "\ufffd" not in record["log"]
+    assert len(record["log"].encode()) <= LOG_BYTES
+    assert len(attempts) > 10
+    assert attempts[-1].startswith("process, attempt 60 by w1@host: dingtalk:-1: ")
+    assert attempts[-1].endswith("59")
+
+
+def test_a_log_cut_by_an_earlier_version_stops_nothing(bench: Bench, operator: Operator) -> None:
+    first = accepted(bench)
+    cut = "系统繁忙".encode()[1:] + b"\n1763791199823\tprocess\t1 w1\tmodel:503: x\n"
+    bench.client.hset(BOT.event(first.trace_id), "log", cut)
+    client = connect(operator.settings, max_connections=2)
+
+    claim = Lanes(client, owner="w1@host/1", templates=TEMPLATES).claim(inbox(first), 1)
+
+    assert claim is not None
+    assert "process, attempt 1 by w1: model:503: x" in told(
+        follow(replace(operator, client=client), BOT, first.trace_id)
+    )
+    client.close()
 
 
 def test_now_says_who_works_on_it(bench: Bench, operator: Operator) -> None:

@@ -71,7 +71,7 @@ def _steps(record: Mapping[str, str]) -> Iterator[Step]:
     if "written" in record:
         tries, worker = record.get("process_tries", "0"), record.get("process_worker", "")
         yield _written(int(record["written"]), int(tries), worker)
-    yield from map(_logged, record.get("log", "").splitlines())
+    yield from map(_logged, _lines(record.get("log", "")))
     if "dead" in record:
         why = record["dead_reason"]
         yield _step(
@@ -82,6 +82,11 @@ def _steps(record: Mapping[str, str]) -> Iterator[Step]:
 def _written(ms: int, tries: int, worker: str) -> Step:
     what = _detailed("reply written", f"attempts: {tries}", {"worker": worker})
     return _step(ms, what, stage="process", attempts=tries, worker=worker)
+
+
+def _lines(log: str) -> Iterator[str]:
+    """Its whole lines; what earlier versions cut off its beginning is left out."""
+    return (line for line in log.split("\n") if line.count("\t") >= 3)
 
 
 def _logged(entry: str) -> Step:

@@ -1,12 +1,19 @@
 -- What an operator can read of an event's way: a log while its record stands, a line afterwards.
 local LOG_BYTES = 2048  -- of the newest lines
 
+-- Whole lines only: half a character would make the whole record unreadable.
+local function newest(log)
+  if #log <= LOG_BYTES then return log end
+  log = log:sub(-LOG_BYTES)
+  return log:sub((log:find('\n', 1, true) or #log) + 1)
+end
+
 -- A line of the log: `ms \t stage \t attempt worker \t text`.
 local function note(event, stage, tries, text, now)
   if not is_record(event) then return end
-  local log = (redis.call('HGET', event, 'log') or '') ..
-    text_of(now) .. '\t' .. stage .. '\t' .. tries .. ' ' .. WORKER .. '\t' .. text .. '\n'
-  redis.call('HSET', event, 'log', log:sub(-LOG_BYTES))
+  local log = (redis.call('HGET', event, 'log') or '') .. text_of(now) .. '\t' .. stage .. '\t' ..
+    tries .. ' ' .. WORKER .. '\t' .. text:gsub('\n', ' ') .. '\n'
+  redis.call('HSET', event, 'log', newest(log))
 end
 
 -- 'model:503' of 'model:503: busy', also behind 'gave up after 3 attempts in 600 s: '.
