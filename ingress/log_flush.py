@@ -10,7 +10,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def flushed_each_turn(handlers: Iterable[logging.Handler]) -> Iterator[None]:
-    """While it lasts, what these handlers write in the event loop is flushed when its turn ends."""
+    """While it lasts, what these handlers write in the event loop is flushed when its turn ends.
+
+    Their `flush` must not raise (`shared.log_files`): asyncio would log that, and flush, and so on.
+    """
     soons = [_FlushSoon(handler) for handler in handlers]
     for soon in soons:
         soon.begin()

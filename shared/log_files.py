@@ -17,9 +17,50 @@ from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
+from typing import TextIO
 
 
-class SharedFile(WatchedFileHandler):
+class Unhindered(logging.StreamHandler[TextIO]):
+    """What can't be written must not stop the work that it tells of: stderr hears of it, once.
+
+    Nothing of the line is told there (logging's own way prints its arguments, which nobody has
+    scrubbed), and nothing is logged: that could not be written either, and so on.
+    """
+
+    _is_hindered = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        try:
+            super().emit(record)
+        except OSError as error:  # a file that can't be opened
+            self._complain(error)
+
+    def flush(self) -> None:
+        """logging calls it after each line, the ingress once a turn, where nobody catches."""
+        try:
+            super().flush()
+        except OSError as error:
+            self._complain(error)
+        else:
+            self._is_hindered = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """logging calls it where it caught a fault of its own."""
+        self._complain(sys.exc_info()[1])
+
+    def _complain(self, error: BaseException | None) -> None:
+        """Once, until something is written again."""
+        if self._is_hindered or sys.stderr is None:
+            return
+        self._is_hindered = True
+        name = getattr(self, "baseFilename", None) or getattr(self.stream, "name", "the log")
+        what = error.strerror if isinstance(error, OSError) else type(error).__name__
+        with suppress(OSError):
+            sys.stderr.write(f"{name} can't be written: {what}\n")
+
+
+class SharedFile(Unhindered, WatchedFileHandler):
     """`file`, and `file.1` … `file.<backups>`, the newest first. logrotate may move it, too.
 
     max_bytes: a file of this size is turned over; 0: never. delay: opened with the first line.
@@ -29,13 +70,6 @@ class SharedFile(WatchedFileHandler):
         super().__init__(file, encoding="utf-8", errors="backslashreplace", delay=delay)
         self._max_bytes = max_bytes
         self._backups = backups
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line. What can't be written must not stop the work that it tells of."""
-        try:
-            super().emit(record)
-        except OSError as error:
-            sys.stderr.write(f"{self.baseFilename} can't be written: {error.strerror}\n")
 
     def reopenIfNeeded(self) -> None:  # noqa: N802
         """logging calls it before every line."""

@@ -25,7 +25,7 @@ from typing import Any
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
-from shared.log_files import SharedFile
+from shared.log_files import SharedFile, Unhindered
 
 HIDDEN = "***"
 MAX_DEPTH = 6  #: deeper metadata is written as text
@@ -76,7 +76,7 @@ def configure(
     if isinstance(stream, TextIOWrapper):
         # Written when a handler flushes, even under PYTHONUNBUFFERED.
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", write_through=False)
-    handlers: list[logging.Handler] = [logging.StreamHandler(stream)]
+    handlers: list[logging.Handler] = [Unhindered(stream)]
     if directory is not None:
         file = directory / f"{service}.log"
         handlers.append(SharedFile(file, max_bytes=max_bytes, backups=backups))

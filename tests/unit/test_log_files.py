@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import io
 import json
 import logging
 import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from shared.log_files import SharedFile
+from shared.log_files import SharedFile, Unhindered
 
 WRITERS, LINES = 4, 1500
+FULL = Path("/dev/full")
 WRITE = """
 import json, logging, sys
 from pathlib import Path
@@ -25,6 +29,16 @@ for number in range(int(sys.argv[3])):
     text = json.dumps({"writer": sys.argv[2], "number": number, "text": "x" * (number % 300)})
     handler.handle(logging.LogRecord("x", logging.INFO, "", 0, text, (), None))
 """
+
+
+class Disk(io.StringIO):
+    """Full, or not."""
+
+    is_full = False
+
+    def flush(self) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def write(handler: SharedFile, text: str) -> None:
@@ -88,13 +102,48 @@ def test_nobody_waits_for_a_process_that_stopped_in_the_middle(tmp_path: Path) -
 
 
 def test_what_cannot_be_written_is_one_line_of_complaint(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "no folder" / "auth.log"
     handler = SharedFile(file, max_bytes=10, backups=2, delay=True)
     file.parent.write_text("in the way")
 
     write(handler, "line")
+    write(handler, "line")
 
-    complaint = capsys.readouterr().err  # Pythons differ in the system's words for it
+    complaint = capfd.readouterr().err  # Pythons differ in the system's words for it
     assert re.fullmatch(rf"{re.escape(str(file))} can't be written: [A-Z][a-z ]+\n", complaint)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
+def test_of_a_line_that_a_full_disk_refuses_nothing_is_told_but_that(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    handler = SharedFile(FULL, max_bytes=0, backups=1)
+    for _ in range(3):
+        text, arguments = "%s told", ("session=SEC-12345",)
+        handler.handle(logging.LogRecord("x", logging.INFO, "", 0, text, arguments, None))
+    with suppress(OSError):
+        handler.close()
+
+    assert capfd.readouterr().err == "/dev/full can't be written: No space left on device\n"
+
+
+def test_of_a_line_that_cannot_be_made_no_argument_is_told(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    handler = Unhindered(io.StringIO())
+    handler.handle(logging.LogRecord("x", logging.INFO, "", 0, "%d", ("SEC-12345",), None))
+
+    assert capfd.readouterr().err == "the log can't be written: TypeError\n"
+
+
+def test_it_complains_again_only_when_it_could_write_in_between(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    stream = Disk()
+    handler = Unhindered(stream)
+    for stream.is_full in (True, True, False, True, True):
+        handler.handle(logging.LogRecord("x", logging.INFO, "", 0, "line", (), None))
+
+    assert capfd.readouterr().err.count("No space left on device") == 2

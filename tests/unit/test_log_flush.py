@@ -6,8 +6,15 @@ import asyncio
 import io
 import logging
 import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
 
 from ingress.log_flush import flushed_each_turn
+from shared.log_files import SharedFile
+
+FULL = Path("/dev/full")
 
 
 class Stream(io.StringIO):
@@ -61,3 +68,19 @@ def test_nothing_is_left_behind_when_the_loop_ends() -> None:
 
     assert ended >= 1
     assert stream.flushes == ended + 1
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
+async def test_a_log_that_cannot_be_written_is_nothing_to_log_about(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = SharedFile(FULL, max_bytes=0, backups=1)
+    with flushed_each_turn([handler]):
+        for _ in range(3):
+            emit(handler)
+            await asyncio.sleep(0)
+    with suppress(OSError):
+        handler.close()
+
+    assert caplog.records == []
+    assert capfd.readouterr().err.count("can't be written") == 1
