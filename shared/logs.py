@@ -42,8 +42,9 @@ _SECRET_WORDS = frozenset(
 _SECRET_PAIRS = ("encrypt_key", "master_key", "api_key", "private_key")
 
 # These run over finished lines. They touch only what stands inside a JSON string: no "=" or "://"
-# is outside of one, and a quote inside of one follows a backslash.
-_URL = re.compile(r"""([a-zA-Z][a-zA-Z0-9+.-]*://)([^\s"'<>\\]*)""")
+# is outside of one, and a quote inside of one follows a backslash. The scheme's length is bounded,
+# or each letter of a long text would be tried as its start, up to the text's end.
+_URL = re.compile(r"""([a-zA-Z][a-zA-Z0-9+.-]{0,31}://)([^\s"'<>\\]*)""")
 _NAMES = r"session|token|secret|sign|signature|password|authorization|webhook|encrypt_?key"
 _ASSIGNED = re.compile(rf"""(?i)((?:{_NAMES})=)[^\s"'\\,;&]+""")
 _QUOTED = re.compile(

@@ -26,7 +26,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 #: Borders to cut at, best first: paragraph, line, sentence, word.
 _BORDERS = tuple(
     re.compile(pattern)
-    for pattern in (r"\n[ \t]*\n+", r"\n", r"[。！？；…]+[”’」』）]*\s*|[.!?;]+\s+", r"[\s，、,]+")
+    for pattern in (r"\n[ \t]*\n+", r"\n", r"[。！？；…]+[”’」』）]*\s*|[.!?;]\s+", r"[\s，、,]+")
 )
 
 
