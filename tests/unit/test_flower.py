@@ -60,3 +60,35 @@ def test_an_empty_password_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert environ[PASSWORD]
     assert "password" in told
+
+
+def test_a_provider_alone_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = "--auth_provider=flower.views.auth.GoogleAuth2LoginHandler"
+
+    _, environ, told = started(monkeypatch, provider, FLOWER_AUTH="")
+
+    assert environ[PASSWORD]
+    assert "password" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "why"),
+    [
+        (["--basic-auth="], {}, "--basic-auth: an empty password"),
+        (["--basic_auth"], {}, "--basic_auth: an empty password"),
+        (["--basic-auth=ada:secret,"], {}, "--basic-auth: an empty password"),
+        (["--auth="], {PASSWORD: "ada:secret"}, "--auth: an empty password"),
+        ([], {PASSWORD: "ada:secret,"}, f"{PASSWORD}: an empty password"),
+        (["--basic-auth", "ada:secret"], {}, "are written --name=value"),
+        (["port=5556", "--basic-auth=ada:secret"], {}, "are written --name=value"),
+    ],
+)
+def test_a_password_that_flower_would_not_ask_for_is_refused(
+    arguments: list[str], environ: dict[str, str], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.execvpe", lambda *_: pytest.fail("Flower was started"))
+
+    result = CliRunner().invoke(cli, ["flower", *arguments], env=environ)
+
+    assert result.exit_code == 2
+    assert why in result.output
