@@ -52,7 +52,10 @@ class LaneGauges:
         for fate in ("accepted", *FATES):
             self._events.labels(*names, fate).set(census.counts.get(fate, 0))
         self._events.labels(*names, "in_flight").set(census.in_flight)
-        self._imbalance.labels(*names).set(census.imbalance)
+        if census.imbalance is None:
+            self._imbalance.clear()  # of all bots: they are walked together
+        else:
+            self._imbalance.labels(*names).set(census.imbalance)
         for stage, lanes, events, oldest_ms in (
             (PROCESS, census.inbox_lanes, census.to_process, census.oldest_inbox_ms),
             (PUSH, census.outbox_lanes, census.to_push, census.oldest_outbox_ms),

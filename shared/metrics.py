@@ -102,7 +102,8 @@ EVENTS = Metric(
 IMBALANCE = Metric(
     "clawdbot_conservation_imbalance",
     Kind.GAUGE,
-    "accepted - answered - rejected - cancelled - dead - dropped - in flight; 0 is right.",
+    "accepted - answered - rejected - cancelled - dead - dropped - in flight; 0 is right."
+    " Absent above 5000 lanes.",
     INGRESS,
     ("platform", "bot"),
 )

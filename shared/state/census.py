@@ -17,9 +17,11 @@ LANES_PER_CALL = 5000  #: up to here the walk and the counters are one instant
 class Census:
     """One bot's events. `counts` has the counters; the rest was counted by walking.
 
+    calls: of the walk.
     oldest_…_ms: when the oldest event in such a lane was accepted; 0: there is none.
     """
 
+    calls: int = 0
     inbox_lanes: int = 0
     outbox_lanes: int = 0
     to_process: int = 0
@@ -35,8 +37,13 @@ class Census:
         return self.to_process + self.to_push
 
     @property
-    def imbalance(self) -> int:
-        """0 when every accepted event is accounted for."""
+    def imbalance(self) -> int | None:
+        """0 when every accepted event is accounted for; None after a walk of several calls.
+
+        What moves between two of them is counted twice, or not at all.
+        """
+        if self.calls > 1:
+            return None
         return (
             self.counts.get("accepted", 0)
             - self.in_flight
@@ -45,6 +52,7 @@ class Census:
 
     def add(self, walked: Sequence[Any], counters: Sequence[str]) -> None:
         """Take in one answer of `walk.lua`; the counters of the last one stand."""
+        self.calls += 1
         self.inbox_lanes += walked[1]
         self.outbox_lanes += walked[2]
         self.to_process += walked[3]

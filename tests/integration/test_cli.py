@@ -330,6 +330,19 @@ def test_queue_ends_with_1_when_an_event_is_unaccounted_for(
     assert json.loads(as_json.output)["bots"][BOT.prefix]["imbalance"] == by
 
 
+def test_queue_says_nothing_of_the_equation_when_it_did_not_count_in_one_instant(
+    operator: Operator, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.accept(event("a"), event("b"))
+    bench.client.hincrby(BOT.counts, "accepted", 1)  # as an event that ends between two calls
+    monkeypatch.setattr("workers.ops.overview.LANES_PER_CALL", 1)
+
+    told = operator.told("queue")
+
+    assert "in flight 2: not told" in told
+    assert operator.json("queue")["bots"][BOT.prefix]["imbalance"] is None
+
+
 def test_what_was_rejected_is_accounted_for_before_and_after_its_notice(
     operator: Operator, bench: Bench
 ) -> None:
