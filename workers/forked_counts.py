@@ -6,9 +6,11 @@ with `--max-tasks-per-child` they would never stop growing in number.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from prometheus_client import Metric
@@ -19,6 +21,8 @@ from prometheus_client.registry import Collector
 FOLD_INTERVAL_S = 10.0
 _KINDS = ("counter", "histogram")  # we have no gauges in workers
 _DEAD = "dead"
+
+logger = logging.getLogger(__name__)
 
 
 class ForkedCounts(Collector):
@@ -45,18 +49,20 @@ class ForkedCounts(Collector):
     def _fold_for_ever(self) -> None:
         stop = threading.Event()
         while not stop.wait(FOLD_INTERVAL_S):
-            self.fold()
+            try:
+                self.fold()
+            except Exception:  # a boundary: the next time it may do
+                logger.exception("metrics.fold_failed")
 
     def _fold(self, kind: str) -> int:
         files = [file for file, pid in self._files(kind) if not _lives(pid)]
         if not files:
             return 0
-        sums = MmapedDict(str(self._folder / f"{kind}_{_DEAD}.db"))
-        for file in files:
-            for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):
-                sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
-            file.unlink()
-        sums.close()
+        with closing(MmapedDict(str(self._folder / f"{kind}_{_DEAD}.db"))) as sums:
+            for file in files:
+                if file.stat().st_size:  # else its process ended when it had just been made
+                    _add(file, sums)
+                file.unlink()
         return len(files)
 
     def _files(self, kind: str) -> Iterator[tuple[Path, int]]:
@@ -64,6 +70,12 @@ class ForkedCounts(Collector):
             pid = file.stem.rpartition("_")[2]
             if pid != _DEAD:
                 yield file, int(pid)
+
+
+def _add(file: Path, sums: MmapedDict) -> None:
+    # All of its counts or none: what can't be read is tried again.
+    for key, value, _, _ in list(MmapedDict.read_all_values_from_file(str(file))):
+        sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
 
 
 def _lives(pid: int) -> bool:

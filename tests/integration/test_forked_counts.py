@@ -9,6 +9,11 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+import pytest
+
+from tests.e2e.processes import wait_until
+from workers.forked_counts import ForkedCounts
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -95,6 +100,33 @@ def test_the_counts_of_children_add_up_and_outlive_them(tmp_path: Path) -> None:
             for kind in ("counter", "histogram")
             for name in ("dead", third, worker.process.pid)
         }
+
+
+def test_a_file_without_a_byte_ends_neither_folding_nor_scrapes(tmp_path: Path) -> None:
+    with Worker(tmp_path) as worker:
+        child = worker.fork(3)
+        worker.kill_child(child)
+        assert worker.tell("fold") == "2"
+        (worker.folder / f"counter_{child}.db").touch()
+
+        assert worker.tell("fold") == "1"
+        assert worker.tell("show") == "3 3"
+
+
+def test_folding_goes_on_after_a_file_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    monkeypatch.setattr("workers.forked_counts.FOLD_INTERVAL_S", 0.01)
+    unreadable = tmp_path / f"counter_{ended.pid}.db"
+    unreadable.write_bytes(b"x")
+
+    ForkedCounts(tmp_path).keep_folding()
+    wait_until(lambda: "metrics.fold_failed" in caplog.text, 20, "a fault told")
+    unreadable.write_bytes(b"")
+
+    wait_until(lambda: not unreadable.exists(), 20, "folding again")
 
 
 def test_the_folder_goes_with_its_worker_and_a_new_one_begins_at_0(tmp_path: Path) -> None:
