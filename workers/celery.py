@@ -128,6 +128,11 @@ def _duties(worker: Any) -> Duties:
     )
 
 
+@signals.worker_process_init.connect
+def _begin_child(**_: Any) -> None:
+    worker_process.measuring.begin_child()
+
+
 @signals.setup_logging.connect
 def _configure_logs(**_: Any) -> None:
     log = worker_process.settings.log

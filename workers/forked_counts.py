@@ -18,8 +18,9 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from workers.metrics_folder import KINDS, reserve
+
 FOLD_INTERVAL_S = 10.0
-_KINDS = ("counter", "histogram")  # we have no gauges in workers
 _DEAD = "dead"
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,13 @@ class ForkedCounts(Collector):
         threading.Thread(target=self._fold_for_ever, name="metrics-folding", daemon=True).start()
 
     def fold(self) -> int:
-        """Add the counts of the dead to one file and remove theirs; how many files those were."""
+        """Add the counts of the dead to one file and remove theirs; how many files those were.
+
+        Raises:
+            OSError: there is no room for that file
+        """
         with self._lock:
-            return sum(self._fold(kind) for kind in _KINDS)
+            return sum(self._fold(kind) for kind in KINDS)
 
     def _fold_for_ever(self) -> None:
         stop = threading.Event()
@@ -58,7 +63,9 @@ class ForkedCounts(Collector):
         files = [file for file, pid in self._files(kind) if not _lives(pid)]
         if not files:
             return 0
-        with closing(MmapedDict(str(self._folder / f"{kind}_{_DEAD}.db"))) as sums:
+        dead = self._folder / f"{kind}_{_DEAD}.db"
+        reserve(dead)
+        with closing(MmapedDict(str(dead))) as sums:
             for file in files:
                 if file.stat().st_size:  # else its process ended when it had just been made
                     _add(file, sums)

@@ -9,7 +9,7 @@ from pathlib import Path
 from shared.config.groups import Metrics as MetricsSettings
 from workers.exposition import registry_of, serve
 from workers.metrics import Metrics
-from workers.metrics_folder import share_counts
+from workers.metrics_folder import count_apart, reserve_counts, share_counts
 
 _EVERYWHERE = ("0.0.0.0", "::")
 
@@ -35,8 +35,19 @@ class Measuring:
                 self._folder = share_counts()
             except OSError as error:  # the main process alone would show zeros
                 self._is_shown = False
-                _log_fault(f"no folder for the counts of its processes: {error.strerror}")
+                _log_fault(f"no room for the counts of its processes: {error.strerror}")
         _ = self.metrics
+
+    def begin_child(self) -> None:
+        """To be called in each process that the pool forked, before it counts."""
+        if self._folder is None:
+            return
+        try:
+            reserve_counts(self._folder)
+        except OSError as error:
+            count_apart()
+            self.metrics = Metrics()
+            _log_fault(f"no room for the counts of this process: {error.strerror}")
 
     def show(self, machine: str) -> str:
         """Serve them; where to scrape, as `host:port`, "" for nowhere. A fault stops no worker.

@@ -17,6 +17,8 @@ from pathlib import Path
 from prometheus_client import values
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+KINDS = ("counter", "histogram")  #: of the files; we have no gauges in workers
+RESERVED_BYTES = 256 * 1024  #: some 900 series; files of processes that have more grow unreserved
 PREFIX = "clawdbot-metrics-"
 _NEW_PREFIX = "clawdbot-new-metrics-"
 _LOCK = "lock"
@@ -36,12 +38,48 @@ def share_counts() -> Path:
     draft = Path(tempfile.mkdtemp(prefix=_NEW_PREFIX))
     _lock(draft)  # before it has the name by which others look for leftovers
     folder = draft.rename(parent / draft.name.replace(_NEW_PREFIX, PREFIX, 1))
+    atexit.register(_remove, folder, os.getpid())
+    reserve_counts(folder)
     os.environ[VARIABLE] = str(folder)
     # The library has asked for the variable long ago: Flower is a plug-in of every `celery` command
     # and imports it. It asks once more, as it must before the first metric.
     values.ValueClass = values.get_value_class()
-    atexit.register(_remove, folder, os.getpid())
     return folder
+
+
+def reserve_counts(folder: Path) -> None:
+    """Room for what this process counts; to be called before it does.
+
+    Raises:
+        OSError: there is no room
+    """
+    for kind in KINDS:
+        reserve(folder / f"{kind}_{os.getpid()}.db")
+
+
+def reserve(file: Path) -> None:
+    """Make a file of counts without holes, if it isn't there.
+
+    The library's own are full of holes, and mapped into memory: on a full disk, the first count
+    that falls into one ends the process by SIGBUS.
+
+    Raises:
+        OSError: there is no room
+    """
+    if file.exists():  # a dead process had our number: the library counts on
+        return
+    draft = file.with_suffix(".new")  # by this name nobody reads it
+    try:
+        draft.write_bytes(bytes(RESERVED_BYTES))
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    draft.rename(file)
+
+
+def count_apart() -> None:
+    """Metrics made from now on are of this process alone, and in no file."""
+    values.ValueClass = values.MutexValue
 
 
 def _remove(folder: Path, pid: int) -> None:

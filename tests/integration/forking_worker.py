@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from shared.config.groups import Metrics as MetricsSettings
 from tests.unit.test_stage import a_claim
 from workers.forked_counts import ForkedCounts
-from workers.metrics import Metrics
-from workers.metrics_folder import share_counts
+from workers.measuring import Measuring
+from workers.metrics_folder import VARIABLE
 from workers.outcomes import Attempt
 
 RUN_S = 0.3
@@ -23,14 +25,15 @@ UP_TO_HALF_A_SECOND = {"stage": "process", "le": "0.5"}
 
 
 def main() -> None:
-    folder = share_counts()
-    metrics = Metrics()
+    measuring = Measuring(MetricsSettings())
+    measuring.begin(forks=True)
+    folder = Path(os.environ[VARIABLE])
     counts = ForkedCounts(folder)
     print(folder, flush=True)
     for line in sys.stdin:
         word, _, rest = line.strip().partition(" ")
         if word == "fork":
-            print(fork(metrics, int(rest)), flush=True)
+            print(fork(measuring, int(rest)), flush=True)
         elif word == "reap":
             print(os.waitpid(int(rest), 0)[0], flush=True)
         elif word == "fold":
@@ -39,17 +42,18 @@ def main() -> None:
             print(show(counts), flush=True)
 
 
-def fork(metrics: Metrics, attempts: int) -> int:
-    """The child's pid, when it has counted."""
+def fork(measuring: Measuring, attempts: int) -> int:
+    """The child's pid, when it has counted; 0: that ended it."""
     ours, childs = os.pipe()
     child = os.fork()
     if not child:
+        measuring.begin_child()
         for _ in range(attempts):
-            metrics.attempted("process", a_claim(), Attempt.OK, RUN_S)
+            measuring.metrics.attempted("process", a_claim(), Attempt.OK, RUN_S)
         os.write(childs, b".")
         signal.pause()
-    os.read(ours, 1)
-    return child
+    os.close(childs)
+    return child if os.read(ours, 1) else 0
 
 
 def show(counts: ForkedCounts) -> str:

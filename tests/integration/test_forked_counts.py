@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import pytest
 
+from shared.config.groups import Metrics as MetricsSettings
 from tests.e2e.processes import wait_until
+from tests.unit.test_stage import a_claim
 from workers.forked_counts import ForkedCounts
+from workers.measuring import Measuring
+from workers.metrics_folder import VARIABLE
+from workers.outcomes import Attempt
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,6 +135,57 @@ def test_folding_goes_on_after_a_file_that_cannot_be_read(
     unreadable.write_bytes(b"")
 
     wait_until(lambda: not unreadable.exists(), 20, "folding again")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "clawdbot-test", str(disk)]
+    if (
+        not shutil.which("mount")
+        or subprocess.run(mount, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("mounting needs Linux and its root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_children_of_a_worker_on_a_full_disk_live_and_count_for_themselves(
+    small_disk: Path,
+) -> None:
+    with Worker(small_disk) as worker:
+        filler = small_disk / "filler"
+        fill(filler)
+        assert worker.fork(3), "it died of a count"
+        assert worker.tell("show") == "0 0"
+
+        filler.unlink()
+        assert worker.fork(4)
+        assert worker.tell("show") == "4 4"
+
+
+def test_a_worker_that_finds_no_room_starts_and_shows_nothing(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(small_disk))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    fill(small_disk / "filler")
+    measuring = Measuring(MetricsSettings())
+
+    measuring.begin(forks=True)
+    measuring.metrics.attempted("process", a_claim(), Attempt.OK, 0.3)
+
+    assert measuring.show("node1") == ""
+    assert "metrics.unavailable" in caplog.text
+
+
+def fill(filler: Path) -> None:
+    """All of the disk but some kilobytes."""
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
 
 
 def test_the_folder_goes_with_its_worker_and_a_new_one_begins_at_0(tmp_path: Path) -> None:
