@@ -6,14 +6,19 @@ import ast
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from ingress.refusals import Refusal, _Minute
 from shared.logs import LineFormatter
+from shared.state.refused import Kind
 from tests.contract.elastic import FILES, faults, ingested, properties, read, unmapped
+from workers.audit.report import Report
+from workers.forgetting import Traces
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs/logs.md").read_text("utf-8")
@@ -21,9 +26,17 @@ STREAM = "logs-clawdbot-default"
 ERRORS = ["ERROR", "CRITICAL"]
 #: How our code calls what it logs: keyword arguments, or dictionaries under these names.
 LOGGING_CALLS = ("log", "Line")
+AUDIT_CALLS = ("record", "write")
 METADATA_NAMES = ("metadata", "facts", "_names")
-#: They log nothing themselves, or what they tell stands under `facts`; commands (ops) print.
+#: They log nothing themselves, or what they tell stands under `facts`.
 NO_LINES = ("logs.py", "steps.py", "explain.py")
+#: Facts of the audit trail that their call spreads (`**facts`), by where it stands.
+SPREAD = {
+    "shared/audit.py": (),  # it hands on what it is given
+    "ingress/refusals.py": (*Kind._fields, *_Minute(0.0).summary()),
+    "workers/ops/forgetting.py": tuple(each.name for each in fields(Traces)),
+    "workers/audit/duty.py": tuple(e.name for e in fields(Report) if e.name != "latest"),
+}
 
 
 def line(level: int = logging.INFO, **metadata: Any) -> str:
@@ -102,18 +115,41 @@ def test_every_field_that_our_code_logs_is_in_the_template() -> None:
     assert unused == set()
 
 
+def test_the_audit_trails_sums_and_lists_fit_the_template() -> None:
+    row, counts = {"model": "default", "days": 3.5}, {"10.0.0.1": 2}
+    report = Report(
+        *("2026-11-16", "2026-11-22", 2, counts, counts, counts, counts, counts, counts),
+        *([], [row], counts),
+    )
+    minute = _Minute(0.0)
+    minute.add(Refusal(Kind("feishu", "default", "signature"), "10.0.0.1"))
+
+    assert found(line(**{k: v for k, v in asdict(report).items() if k != "latest"})) == []
+    assert found(line(**minute.summary())) == []
+
+
 def logged_fields() -> Iterator[tuple[str, str]]:
     """Every name under `metadata` in the source, and where it stands."""
     for package in ("ingress", "workers", "shared"):
         for file in sorted((ROOT / package).rglob("*.py")):
-            if file.name in NO_LINES or file.parent.name == "ops":
+            if file.name in NO_LINES:
                 continue
+            where = str(file.relative_to(ROOT))
+            names_in = _audited if file.parent.name == "ops" else _names_in  # commands print
             for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-                for name in _names_in(node):
-                    yield name, f"{file.relative_to(ROOT)}:{node.lineno}"  # type: ignore[attr-defined]
+                for name in names_in(node):
+                    spread = (name,) if name is not None else SPREAD[where]
+                    yield from ((each, f"{where}:{node.lineno}") for each in spread)  # type: ignore[attr-defined]
 
 
-def _names_in(node: ast.AST) -> Iterator[str]:
+def _audited(node: ast.AST) -> Iterator[str | None]:
+    """None: what is spread."""
+    if isinstance(node, ast.Call) and _called(node) in AUDIT_CALLS:
+        yield from (k.arg for k in node.keywords if k.arg != "level")
+
+
+def _names_in(node: ast.AST) -> Iterator[str | None]:
+    yield from _audited(node)
     if isinstance(node, ast.Call) and _called(node) in LOGGING_CALLS and len(node.args) >= 3:
         yield from (k.arg for k in node.keywords if k.arg not in (None, "error"))  # type: ignore[misc]
     if isinstance(node, ast.Call):
@@ -172,7 +208,12 @@ def test_filebeat_reads_the_log_folder_and_writes_where_the_template_applies() -
     template = read("index-template.json")
 
     files, *containers = config["filebeat.inputs"]
-    assert files["paths"] == ["${CLAWDBOT_LOG_DIR:/var/log/clawdbot}/*.log"]
+    assert files["paths"] == ["${CLAWDBOT_LOG_DIR:/var/log/clawdbot}/*.log*"], (
+        "also what was turned over"
+    )
+    assert files["prospector.scanner.exclude_files"] == [r"\.gz$"], "logrotate's"
+    assert files["prospector.scanner.fingerprint.enabled"] is False, "9.0 waits for 1024 bytes"
+    assert "file_identity.native" in files
     assert len({each["id"] for each in config["filebeat.inputs"]}) == 3
     assert all(each["enabled"].endswith(":false}") for each in containers), "no line comes twice"
     for each in config["filebeat.inputs"]:

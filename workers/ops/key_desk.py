@@ -100,7 +100,7 @@ class Desk:
             return self.store.seal(pair)
 
         changed = self._change(lambda ring, _: ring.resealed(seal_anew))
-        audit.record("keys.resealed", model=self.name, keys=len(changed.live))
+        audit.record("keys.resealed", model=self.name, entries=len(changed.live))
         return changed
 
     def fault_of(self, pair: KeyPair) -> TaskError | None:
