@@ -35,7 +35,7 @@ Seen = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What a bot has of a person. private: conversations of two. groups: with a history."""
+    """What a bot has of a person. private, groups: conversations with a history."""
 
     unfinished: int
     letters: int
@@ -74,7 +74,7 @@ class Person:
     def traces(self, seen: Seen) -> Traces:
         """What there is. seen: told how many lanes and letters more were looked at."""
         records = list(self._unfinished(seen))
-        private, groups = self._remembered(records)
+        private, groups = self._remembered(self._named(records))
         return Traces(
             unfinished=len(records),
             letters=sum(1 for _ in self._letters(seen)),
@@ -89,13 +89,12 @@ class Person:
         records, cancelled = self._cancel_all(seen)
         letters = list(self._letters(seen))
         dropped = sum(self._lanes.drop(self._bot, page) for page in _pages(_ids(letters)))
-        private, groups = self._remembered([*records, *letters])
+        named = self._named([*records, *letters])
+        private, groups = self._remembered(named)
         for lane in private | groups if with_groups else private:
             self._lanes.forget(LaneKeys(lane))
-        if with_groups or not groups:
-            self._client.delete(self._talks)
-        elif private:
-            self._client.srem(self._talks, *(f"p{lane}" for lane in private))
+        if gone := named if with_groups else named - {f"g{lane}" for lane in groups}:
+            self._client.srem(self._talks, *gone)
         today = int(self._client.time()[0]) // DAY_S
         return Traces(
             unfinished=cancelled,
@@ -159,13 +158,16 @@ class Person:
                 lane = self._bot.inbox(event["conversation_id"])
                 yield _Record(event_id, lane, event["is_group"]), answer[1] is not None
 
-    def _remembered(self, records: Iterable[_Record]) -> tuple[set[str], set[str]]:
-        """The inbox lanes of conversations of two, and of groups, that may have a history."""
+    def _named(self, records: Iterable[_Record]) -> set[str]:
+        """The inbox lanes that may have a history of theirs, as `write_back.lua` notes them."""
         named = {("g" if each.is_group else "p") + each.lane for each in records}
-        named |= set(self._client.smembers(self._talks))
-        private = {name[1:] for name in named if name[0] == "p"}
-        groups = {name[1:] for name in named if name[0] == "g"}
-        return private, {lane for lane in groups if self._client.exists(LaneKeys(lane).history)}
+        return named | set(self._client.smembers(self._talks))
+
+    def _remembered(self, named: set[str]) -> tuple[set[str], set[str]]:
+        """The lanes of conversations of two, and of groups, that have a history."""
+        found = {name for name in named if self._client.exists(LaneKeys(name[1:]).history)}
+        groups = {name[1:] for name in found if name[0] == "g"}
+        return {name[1:] for name in found if name[0] == "p"}, groups
 
     def _days_used(self) -> int:
         today = int(self._client.time()[0]) // DAY_S

@@ -143,13 +143,15 @@ class Process:
         go_on: GoOn,
     ) -> Claim | None:
         turns, keep = self._memory.with_turn(claim.history, text, answer.text)
+        conversation = self._live.settings.conversation
         following = self._lanes.write_back(
             claim,
             reply,
             turns,
             usage=usage,
             keep=keep,
-            ttl_s=self._live.settings.conversation.ttl_s,
+            ttl_s=conversation.ttl_s,
+            writer_ttl_s=conversation.longest_ttl_s,
             go_on=go_on,
         )
         self._metrics.used(answer.model, usage)

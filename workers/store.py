@@ -74,10 +74,12 @@ class Lanes:
         usage: Usage | None,
         keep: int,
         ttl_s: int,
+        writer_ttl_s: int = 0,
         go_on: GoOn = STOP,
     ) -> Claim | None:
         """Store the reply and hand it to the outbox; remember `turns`, keeping `keep` entries.
 
+        writer_ttl_s: how long the writer's conversations are known; less than `ttl_s`: as long.
         `usage` is counted, and takes the place of what was reserved for the event; of a rehearsal
         there is none.
 
@@ -91,7 +93,7 @@ class Lanes:
         args = [claim.id, claim.event_id, reply.to_wire(), keep, ttl_s, *self._told(wish)]
         if usage and usage.consumers.user:
             names.append(claim.keys.bot.talks(usage.consumers.user))
-        given = [*args, *_used(usage), *turns]
+        given = [*args, *_used(usage, max(ttl_s, writer_ttl_s)), *turns]
         return self._read_next(wish, self._checked("write_back", names, given))
 
     def admit(
@@ -269,11 +271,11 @@ class Lanes:
         )
 
 
-def _used(usage: Usage | None) -> list[Any]:
+def _used(usage: Usage | None, writer_ttl_s: int) -> list[Any]:
     """Usage as `write_back.lua` reads it."""
     if usage is None:
-        return [0, 0, 0, "p", 0]
+        return [0, 0, 0, "p", writer_ttl_s, 0]
     fields = usage.fields()
     tokens = (usage.prompt_tokens, usage.completion_tokens)
     place = "g" if usage.consumers.group else "p"
-    return [usage.offset_s, *tokens, place, len(fields), *fields]
+    return [usage.offset_s, *tokens, place, writer_ttl_s, len(fields), *fields]

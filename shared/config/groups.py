@@ -165,6 +165,11 @@ class Conversation(Group):
         7 * 86_400, "How long a silent conversation is remembered.", unit="s", ge=60, le=31_536_000
     )
 
+    @property
+    def longest_ttl_s(self) -> int:
+        """How long a turn may be remembered: each of `turns` further ones renews it."""
+        return self.ttl_s * max(1, self.turns)
+
 
 class ModelCalls(Group):
     """What all calls of all models have in common."""

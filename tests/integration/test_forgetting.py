@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from shared import audit
 from shared.cli import cli
+from shared.config.groups import Conversation
 from shared.errors import ClaimLostError
 from shared.messages import Event, Reply
 from shared.state import keys
@@ -46,22 +47,24 @@ def says(who: str, conversation: str, **more: Any) -> Event:
     return event(conversation, text=f"words of {who}", sender_id=who, sender_name=who, **more)
 
 
-def write_back(bench: Bench, claim: Claim, said: Event) -> None:
+def write_back(bench: Bench, claim: Claim, said: Event, *, turns: int = 10) -> None:
     """As `process` does: remembered and counted."""
+    conversation = Conversation(turns=turns, ttl_s=3600)
     people = Consumers.of(said)
     bench.lanes.write_back(
         claim,
         Reply(("answer",)),
         [f"u{said.text}", "aanswer"],
         usage=Usage(people, prompt_tokens=3, completion_tokens=4, offset_s=0),
-        keep=20,
-        ttl_s=3600,
+        keep=2 * turns,
+        ttl_s=conversation.ttl_s,
+        writer_ttl_s=conversation.longest_ttl_s,
     )
 
 
-def answered(bench: Bench, said: Event) -> Event:
+def answered(bench: Bench, said: Event, *, turns: int = 10) -> Event:
     bench.accept(said)
-    write_back(bench, bench.claim(said), said)
+    write_back(bench, bench.claim(said), said, turns=turns)
     bench.lanes.settle(bench.claim_reply(said), next_part=1, parts=1)
     return said
 
@@ -212,12 +215,27 @@ def test_who_waits_for_a_word_is_told_nothing_any_more(run: Any, bench: Bench) -
     assert bench.client.exists(keys.WAITING) == 0
 
 
-def test_a_conversation_is_found_as_long_as_it_is_remembered(bench: Bench) -> None:
-    said = answered(bench, says(ADA, "oc_ada"))
-    talks, history = BOT.talks(ADA), LaneKeys(inbox(said)).history
+def test_a_group_is_found_as_long_as_a_word_of_theirs_is_in_its_history(bench: Bench) -> None:
+    turns = 3
+    mine = answered(bench, says(ADA, "oc_group", is_group=True), turns=turns)
+    talks, history = BOT.talks(ADA), LaneKeys(inbox(mine)).history
+    known_s = bench.client.ttl(talks)
+    remembered_s = 0
+    while f"uwords of {ADA}" in bench.client.lrange(history, 0, -1):
+        remembered_s += bench.client.ttl(history)  # and just then others go on
+        answered(bench, says(BOB, "oc_group", is_group=True), turns=turns)
 
-    assert bench.client.smembers(talks) == {f"p{inbox(said)}"}
-    assert bench.client.ttl(talks) == pytest.approx(bench.client.ttl(history), abs=2)
+    assert bench.client.smembers(talks) == {f"g{inbox(mine)}"}
+    assert known_s == pytest.approx(remembered_s, abs=10)
+
+
+def test_a_conversation_whose_history_has_ended_is_not_counted(run: Any, bench: Bench) -> None:
+    said = answered(bench, says(ADA, "oc_ada"))
+    bench.client.delete(LaneKeys(inbox(said)).history)  # as its time does
+
+    assert person(bench).traces(NOBODY_LOOKS).private == 0
+    run("forget", "--user", ADA, "--yes")
+    assert bench.client.exists(BOT.talks(ADA)) == 0
 
 
 def test_many_lanes_and_letters_are_looked_through_in_pages(run: Any, bench: Bench) -> None:

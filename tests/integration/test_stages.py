@@ -170,6 +170,14 @@ def test_the_model_is_reminded_of_the_conversation(stack: Stack) -> None:
     assert (last.text, last.messages) == ("second", 3)
 
 
+def test_who_wrote_is_known_as_long_as_others_may_keep_it_remembered(stack: Stack) -> None:
+    event = stack.answer(FEISHU)
+
+    known_s = stack.client.ttl(LaneKeys(stack.lane(event)).bot.talks(event.sender_id))
+    longest_s = stack.settings.conversation.ttl_s * stack.settings.conversation.turns
+    assert known_s == pytest.approx(longest_s, abs=60)
+
+
 def test_a_transient_failure_puts_attempts_and_due_time_into_the_lane(stack: Stack) -> None:
     stack.fault("model", "status", status=503, headers={"Retry-After": "30"})
     event = stack.write(FEISHU)
