@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from shared import audit
 from shared.audit import Action
 from shared.cli import cli
 from shared.local_time import local_day
+from shared.messages import Event
 from shared.state import keys
 from shared.state.key_ring import DAY_MS, Entry, KeyRing
 from shared.state.refused import Kind, address_field, kind_field
@@ -28,6 +31,7 @@ from workers.audit.report import OTHERS, Report, Reporter, first_day_of, week_of
 from workers.audit.stream import PAGE, ActionStream
 from workers.keys.pair import KeyPair
 from workers.keys.ring_store import RingStore
+from workers.store import Lanes
 
 ZONE = ZoneInfo("Asia/Shanghai")
 MASTER = "a master key of tests"
@@ -46,6 +50,24 @@ def run(redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     yield clawdbot
     audit.configure("test")
+
+
+def bury(bench: Bench, events: Sequence[Event]) -> None:
+    bench.accept(*events)
+    for each in events:
+        bench.lanes.bury(bench.claim(each), "model:401", None)
+
+
+def interrupt_after(count: int, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ctrl-C does after `count` letters."""
+    real, calls = getattr(Lanes, step), itertools.count()
+
+    def interrupted(*arguments: Any) -> Any:
+        if next(calls) == count:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(Lanes, step, interrupted)
 
 
 def now_ms(client: redis.Redis) -> int:
@@ -117,8 +139,7 @@ def test_keys_near_their_end_and_dead_letters_are_told(bench: Bench) -> None:
     )
     store.change(lambda _, __: KeyRing(entries))
     dead = event()
-    bench.accept(dead)
-    bench.lanes.bury(bench.claim(dead), "model:401", None)
+    bury(bench, [dead])
 
     report = report_of_a_week(bench.client, store)
 
@@ -152,9 +173,7 @@ def test_what_operators_do_is_in_the_file_and_in_the_report(
 ) -> None:
     logs = str(tmp_path / "logs")
     dead = [event(f"c{n}") for n in range(2)]
-    bench.accept(*dead)
-    for each in dead:
-        bench.lanes.bury(bench.claim(each), "model:401", None)
+    bury(bench, dead)
     (tmp_path / "pair.json").write_text('{"akId": "AK", "akSecret": "sk-of-the-new-pair"}')
 
     run("keys", "add", "--file", "pair.json", CLAWDBOT_LOG_DIR=logs)
@@ -173,12 +192,48 @@ def test_what_operators_do_is_in_the_file_and_in_the_report(
     assert "sk-of-the-new-pair" not in lines + json.dumps(report)
 
 
+@pytest.mark.parametrize(
+    ("command", "step", "action"),
+    [
+        (["replay", "--all"], "replay", "dead_letters.replayed"),
+        (["drop", "--all", "--yes"], "drop", "dead_letters.dropped"),
+    ],
+)
+def test_what_was_done_before_an_interruption_is_in_the_trail(
+    run: Any,
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    step: str,
+    action: str,
+) -> None:
+    dead = [event(f"c{n}") for n in range(3)]
+    bury(bench, dead)
+    interrupt_after(2, step, monkeypatch)
+
+    assert run("dead", *command).exit_code == 1
+
+    (entry,) = json.loads(run("audit", "report", "--json").output)["latest"]
+    assert entry["action"] == action
+    assert entry["facts"] == {"letters": 2, "events": [each.trace_id for each in dead[:2]]}
+
+
+def test_an_interruption_before_anything_was_done_leaves_no_entry(
+    run: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury(bench, [event()])
+    interrupt_after(0, "drop", monkeypatch)
+
+    run("dead", "drop", "--all", "--yes")
+
+    assert json.loads(run("audit", "report", "--json").output)["latest"] == []
+
+
 def test_what_redis_can_not_keep_is_said_and_stays_done(
     run: Any, bench: Bench, redis_client: redis.Redis
 ) -> None:
     dead = event()
-    bench.accept(dead)
-    bench.lanes.bury(bench.claim(dead), "model:401", None)
+    bury(bench, [dead])
     redis_client.set(keys.AUDIT_ACTIONS, "no stream")
 
     result = run("dead", "drop", "--yes", dead.trace_id)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from shared import audit
 from shared.cli import cli
 from shared.config.groups import Conversation
-from shared.errors import ClaimLostError
+from shared.errors import ClaimLostError, StateUnavailableError
 from shared.messages import Event, Reply
 from shared.state import keys
 from shared.state.keys import BotKeys, LaneKeys
@@ -280,7 +280,20 @@ def test_the_audit_trail_says_that_somebody_was_forgotten_but_not_who(
 
     assert action["action"] == "person.forgotten"
     assert action["facts"]["person"] == person(bench).alias
+    assert action["facts"]["complete"]
     assert ADA not in json.dumps(action)
+
+
+def test_an_erasure_cut_short_is_in_the_trail_as_one(run: Any, bench: Bench) -> None:
+    bench.accept(says(ADA, "oc_ada"))
+    bench.client.set(BOT.talks(ADA), "no set: the step that reads it fails")
+
+    with pytest.raises(StateUnavailableError):
+        run("forget", "--user", ADA, "--yes", "--bot", BOT.prefix)
+
+    (action,) = json.loads(run("audit", "report", "--json").stdout)["latest"]
+    assert action["action"] == "person.forgotten"
+    assert action["facts"]["complete"] is False
 
 
 @pytest.mark.parametrize(

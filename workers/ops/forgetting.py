@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -54,11 +55,13 @@ def forget(person_id: str, bot: str, groups: bool, yes: bool, as_json: bool) -> 
 
 
 def _erase(person: Person, bot: str, groups: bool) -> Traces:
-    traces = _watched(person, "erasing", lambda seen: person.erase(seen, with_groups=groups))
-    audit.record(
-        "person.forgotten", person=person.alias, bot=bot, with_groups=groups, **asdict(traces)
-    )
-    return traces
+    facts: dict[str, Any] = {"complete": False}
+    try:
+        traces = _watched(person, "erasing", lambda seen: person.erase(seen, with_groups=groups))
+        facts = {"complete": True, **asdict(traces)}
+        return traces
+    finally:  # also if it is interrupted: some of it is gone then
+        audit.record("person.forgotten", person=person.alias, bot=bot, with_groups=groups, **facts)
 
 
 def _watched(person: Person, what: str, work: Callable[[Seen], Traces]) -> Traces:

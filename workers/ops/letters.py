@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -85,8 +86,8 @@ def replay(events: tuple[str, ...], every: bool, as_json: bool) -> None:
     """
     with operator() as op:
         chosen = _chosen(op, events, every)
-        replayed, textless = _replayed(op, chosen)
-        _record("dead_letters.replayed", replayed)
+        with _recorded("dead_letters.replayed") as replayed:
+            textless = _replay(op, chosen, replayed)
     _tell("replayed", replayed, chosen, as_json, textless=textless)
 
 
@@ -105,28 +106,37 @@ def drop(events: tuple[str, ...], every: bool, yes: bool, as_json: bool) -> None
     with operator() as op:
         chosen = _chosen(op, events, every)
         confirm(f"forget {len(chosen)} dead letters for good?", yes)
-        dropped = _dropped(op, chosen)
-        _record("dead_letters.dropped", dropped)
+        with _recorded("dead_letters.dropped") as dropped:
+            _drop(op, chosen, dropped)
     _tell("dropped", dropped, chosen, as_json)
 
 
-def _record(action: str, events: list[str]) -> None:
-    """One entry for all of them; the first are named."""
-    if events:
-        audit.record(action, letters=len(events), events=events[:MOST_NAMED])
+@contextmanager
+def _recorded(action: str) -> Iterator[list[str]]:
+    """A list for the trace ids of what is done: one entry for all, also if it is interrupted."""
+    done: list[str] = []
+    try:
+        yield done
+    finally:
+        if done:
+            audit.record(action, letters=len(done), events=done[:MOST_NAMED])
 
 
-def _replayed(op: Operator, letters: list[Letter]) -> tuple[list[str], list[str]]:
-    """The trace ids of those that run again, and of those whose text was removed."""
+def _replay(op: Operator, letters: list[Letter], replayed: list[str]) -> list[str]:
+    """Fills `replayed`. Returns the trace ids of those whose text was removed."""
+    by_answer: dict[str, list[str]] = {"ok": replayed, "no_text": [], "not_dead": []}
     with progress(letters, "replaying") as shown:
-        answers = {name: op.lanes.replay(bot, name) for bot, name in shown}
-    by_answer = [[n for n, given in answers.items() if given == kind] for kind in ("ok", "no_text")]
-    return by_answer[0], by_answer[1]
+        for bot, name in shown:
+            by_answer[op.lanes.replay(bot, name)].append(name)
+    return by_answer["no_text"]
 
 
-def _dropped(op: Operator, letters: list[Letter]) -> list[str]:
+def _drop(op: Operator, letters: list[Letter], dropped: list[str]) -> None:
+    """Fills `dropped`."""
     with progress(letters, "dropping") as shown:
-        return [name for bot, name in shown if op.lanes.drop(bot, [name])]
+        for bot, name in shown:
+            if op.lanes.drop(bot, [name]):
+                dropped.append(name)
 
 
 def _tell(
