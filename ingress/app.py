@@ -25,6 +25,7 @@ from ingress.model_gauges import BreakerGauges
 from ingress.redis_client import connect
 from ingress.refusals import Refusals
 from ingress.scrape import Gauges, Scrape
+from ingress.strays import Strays
 from ingress.webhook import MAX_AT_ONCE, Webhook
 from ingress.worker_gauges import WorkerGauges
 from shared.config import Settings
@@ -32,6 +33,7 @@ from shared.config.follow import Follower
 from shared.config.live import Live
 from shared.config.settings import DEFAULT_BOT
 from shared.envelope import hint_templates
+from shared.platforms import PLATFORMS
 
 MAX_BODY_BYTES = 1 << 20
 
@@ -64,15 +66,15 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[DOOR], app[METRICS], app[CALLER_OF] = door, metrics, door.caller
     turns = asyncio.Semaphore(MAX_AT_ONCE)
+    strays = {name: Strays(name, door, metrics, refusals) for name in PLATFORMS}
     for (platform, name), bot in bots.items():
         meter = Meter(metrics, platform, name)
         webhook = Webhook(
             bot, door, inbox, memory, meter, turns, refusals, log_content=settings.log.content
         )
-        # Plain paths are found by one lookup; patterns are tried one after the other.
-        app.router.add_post(f"/{platform}/webhook/{name}", webhook.handle)
-        if name == DEFAULT_BOT:
-            app.router.add_post(f"/{platform}/webhook", webhook.handle)
+        _add_routes(app.router, bot, webhook, strays[platform])
+    for each in strays.values():
+        each.add_bot(app.router)
     app.router.add_get("/health", health.health)
     app.router.add_get("/ready", health.ready)
     app.router.add_get("/metrics", health.metrics)
@@ -81,6 +83,16 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
         watches.append(ConfigCenter(follower, client).run)
     app.cleanup_ctx.append(_lifespan(client, watches, refusals))
     return app
+
+
+def _add_routes(
+    router: web.UrlDispatcher, bot: IngressBot, webhook: Webhook, strays: Strays
+) -> None:
+    """Plain paths: they are found by one lookup, patterns are tried one after the other."""
+    home = f"/{bot.platform}/webhook"
+    for path in (f"{home}/{bot.name}", *([home] if bot.name == DEFAULT_BOT else [])):
+        router.add_post(path, webhook.handle)
+        strays.add_method(router, path)
 
 
 def _scrape(

@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import redis.asyncio
+from aiohttp import web
 from redis.exceptions import RedisError
 
+from ingress.addresses import Caller, is_forwarded
 from ingress.patience import within
 from shared import audit
 from shared.local_time import utc_offset_s
@@ -45,6 +47,11 @@ class Refusal(NamedTuple):
     kind: Kind
     address: str
     peer: str = ""
+
+    @classmethod
+    def of(cls, kind: Kind, caller: Caller, request: web.BaseRequest) -> Refusal:
+        peer = request.remote or "" if is_forwarded(request) else ""
+        return cls(kind, caller.name, peer)
 
 
 class Refusals:

@@ -6,6 +6,7 @@
 | from an address that is not in the platform's list | 403 |
 | not authentic | 401 |
 | unreadable | 400 |
+| to no bot, or not a POST (strays.py) | 404, 405 |
 | body over 1 MiB, or slower than 5 s | 413, 408 |
 | over the QPS limit, or its address is over its own | 429 |
 | Redis can't record it, or a queue is full | 503 (DingTalk with `busy_reply`: 200 and a sentence) |
@@ -21,7 +22,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from ingress.acknowledgement import acknowledge
-from ingress.addresses import Caller, is_forwarded
+from ingress.addresses import Caller
 from ingress.bots import IngressBot
 from ingress.door import Door, TurnedAway
 from ingress.explanations import explain
@@ -100,8 +101,7 @@ class Webhook:
 
     def _note_refusal(self, request: web.Request, caller: Caller, reason: str) -> None:
         kind = Kind(reason, self._bot.platform, self._bot.name)
-        peer = request.remote or "" if is_forwarded(request) else ""
-        self._refusals.note(Refusal(kind, caller.name, peer))
+        self._refusals.note(Refusal.of(kind, caller, request))
 
     async def _answer(self, request: web.Request, caller: Caller) -> Answer:
         try:

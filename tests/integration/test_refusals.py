@@ -76,6 +76,55 @@ async def test_what_is_refused_is_counted_by_the_end_whatever_the_reason(
     assert sums.addresses == {"127.0.0.1": 5}
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "reason"),
+    [
+        ("POST", "/feishu/webhook/nobody", 404, "no_such_bot"),
+        ("POST", "/feishu/webhook/", 404, "no_such_bot"),
+        ("POST", "/feishu/webhook/default/more%0A", 404, "no_such_bot"),
+        ("GET", "/feishu/webhook/nobody", 404, "no_such_bot"),
+        ("GET", "/feishu/webhook", 405, "method"),
+        ("HEAD", "/feishu/webhook/default", 405, "method"),
+    ],
+)
+async def test_a_call_that_reaches_no_bot_is_refused_like_others(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    path: str,
+    status: int,
+    reason: str,
+) -> None:
+    async with running(settings_for(redis_server.url)) as gateway:
+        with caplog.at_level(logging.INFO):
+            answer = await gateway.call(method, path)
+        counted = await gateway.outcome("feishu", reason, bot="-")
+
+    assert (answer.status, answer.headers.get("Allow")) == (
+        status,
+        "POST" if status == 405 else None,
+    )
+    kind = Kind(reason, "feishu", "-")
+    (line,) = told(caplog, "request.refused")
+    assert line == {"log": "auth", **kind._asdict(), "address": "127.0.0.1"}
+    assert counted == 1
+    assert refused(redis_client).kinds == {kind: 1}
+
+
+async def test_a_call_that_reaches_no_bot_costs_its_address_what_others_cost(
+    redis_server: RedisServer,
+) -> None:
+    settings = settings_for(redis_server.url, SECURITY__ADDRESS_QPS="1")
+    async with running(settings) as gateway:
+        stray = await gateway.post(build("feishu"), "/feishu/webhook/nobody")
+        limited = await gateway.post(build("feishu"))
+        again = await gateway.post(build("feishu"), "/feishu/webhook/nobody")
+
+    assert (stray.status, limited.status, again.status) == (404, 429, 404)
+    assert int(limited.headers["Retry-After"]) > 5
+
+
 async def test_what_a_limit_refuses_is_counted_also_behind_a_busy_reply(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
