@@ -30,24 +30,26 @@ _LOOK_ALIKES = (
 _LOOK_ALIKES += "оapi.dingtalk.com oapi.dingtalk.com%00.evil.example xn--api-dma.dingtalk.com "
 _HOSTS = (_OTHERS + _USERS + _ALIASES + _INSIDE + _LOOK_ALIKES).split()
 _HERE = f"http://{ALLOWED}"
-_URLS = (
+#: W stands for the one path that is called.
+_WRITTEN = (
     *(f"http://{host}{_PATH}" for host in _HOSTS),
     *(
         "",
         " ",
         "x",
-        f"//{ALLOWED}/x",
+        f"//{ALLOWED}/W",
         "/robot",
-        f"http:/{ALLOWED}/x",
-        f"http:{ALLOWED}/x",
+        f"http:/{ALLOWED}/W",
+        f"http:{ALLOWED}/W",
         "http://",
     ),
-    *(f"http:///{ALLOWED}/x", _HERE, f"{_HERE}?x", f"{_HERE}#x", f"{_HERE}\t/x", f"{_HERE}\\x"),
-    *(f"ftp://{ALLOWED}/x", "file:///etc/passwd", f"gopher://{ALLOWED}/_x", f"HTTP://{ALLOWED}/x"),
-    *(f" {_HERE}/x", f"\t{_HERE}/x", f"{_HERE}/x y", f"{_HERE}/\x00", f"{_HERE}/é", f"{_HERE}/\\x"),
-    *(f"{_HERE}/x\r\nHost: evil", f"h\nttp://{ALLOWED}/x", f"http://evil.example/?{_HERE}/x"),
+    *(f"http:///{ALLOWED}/W", _HERE, f"{_HERE}?x", f"{_HERE}#x", f"{_HERE}\t/W", f"{_HERE}\\x"),
+    *(f"ftp://{ALLOWED}/W", "file:///etc/passwd", f"gopher://{ALLOWED}/W", f"HTTP://{ALLOWED}/W"),
+    *(f" {_HERE}/W", f"\t{_HERE}/W", f"{_HERE}/W y", f"{_HERE}/\x00", f"{_HERE}/é", f"{_HERE}/\\x"),
+    *(f"{_HERE}/W\r\nHost: evil", f"h\nttp://{ALLOWED}/W", f"http://evil.example/?{_HERE}/W"),
     *("javascript:alert(1)", "data:text/html,x", f"{_HERE}/{'a' * 4000}"),
 )
+_URLS = tuple(each.replace("/W", _PATH) for each in _WRITTEN)
 #: What would be more than one step of an API's path, if it were pasted into it.
 _DOTTED = ".. . ... ../../auth/v3/tenant_access_token a/../../b ..%2f %2e%2e %2E%2e%2f ．． ․․ "
 _OTHER = "a/b /a //evil.example/ a?b=c a#b a;b a%00 @evil.example a@b:c http://evil.example/ "

@@ -38,8 +38,11 @@ PART_BYTES = 14_000
 SESSION_MARGIN_S = 60  #: a webhook about to expire is left alone
 TOKEN_MARGIN_S = 300  #: the official SDK refreshes this early
 
-#: Strict, so that no other parser can see another host in it than we do.
-_URL = re.compile(r"(https?://[a-z0-9.:\[\]-]+)/[!-\[\]-~]*")
+#: Strict, so that no other parser can see another host in it than we do. A path of its own, or any
+#: group robot's address on the same host would do.
+_URL = re.compile(
+    r"(https?://[a-z0-9.:\[\]-]+)(?:/[!\"$->@-\[\]-~]*)?/robot/sendBySession(?:\?[!-\[\]-~]*)?"
+)
 _MENTION_ALL = re.compile(r"@(?=\s*(?:all\b|everyone\b|所有人|全体成员))", re.IGNORECASE)
 
 
@@ -73,14 +76,15 @@ class DingTalkOutbound:
         """See `shared.platforms.base.Outbound`.
 
         Raises:
-            RouteExpiredError: the session webhook points to a host that is not allowed.
+            RouteExpiredError: the session webhook is none, or its host is not allowed.
         """
         return self._robot(part, token) if route.name == ROBOT.name else self._session(part)
 
     def _session(self, part: Part) -> HttpRequest:
         if not self._is_allowed(part.secret):
             raise RouteExpiredError(
-                "dingtalk:webhook_host", "the session webhook's host is not in webhook_hosts"
+                "dingtalk:webhook_host",
+                "the session webhook is none, or its host is not in webhook_hosts",
             )
         nobody = {"atMobiles": [], "atUserIds": [], "isAtAll": False}
         value = {"msgtype": "text", "text": {"content": part.text}, "at": nobody}

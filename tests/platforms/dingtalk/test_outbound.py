@@ -84,27 +84,27 @@ def test_no_route_drops_repeats() -> None:
     "webhook",
     [
         "",
-        "http://oapi.dingtalk.com/robot",
-        "https://oapi.dingtalk.com.evil.example/robot",
-        "https://evil-oapi.dingtalk.com/robot",
-        "https://oapi.dingtalk.com@evil.example/robot",
-        "https://user:pw@oapi.dingtalk.com/robot",
-        "https://oapi.dingtalk.com:8443/robot",
-        "https://oapi.dingtalk.com:443/robot",
-        "https://oapi.dingtalk.com\\@evil.example/robot",
-        "https://oapi.dingtalk.com/a\\b",
-        "https://oapi.dingtalk.com/a b",
-        "https://oapi.dingtalk.com/a\nb",
+        "http://oapi.dingtalk.com/robot/sendBySession",
+        "https://oapi.dingtalk.com.evil.example/robot/sendBySession",
+        "https://evil-oapi.dingtalk.com/robot/sendBySession",
+        "https://oapi.dingtalk.com@evil.example/robot/sendBySession",
+        "https://user:pw@oapi.dingtalk.com/robot/sendBySession",
+        "https://oapi.dingtalk.com:8443/robot/sendBySession",
+        "https://oapi.dingtalk.com:443/robot/sendBySession",
+        "https://oapi.dingtalk.com\\@evil.example/robot/sendBySession",
+        "https://oapi.dingtalk.com/a\\b/robot/sendBySession",
+        "https://oapi.dingtalk.com/a b/robot/sendBySession",
+        "https://oapi.dingtalk.com/a\nb/robot/sendBySession",
         "https://oapi.dingtalk.com?session=1",
         "https://oapi.dingtalk.com",
-        "https://oapi.dingtalk.com./robot",
-        "https://оapi.dingtalk.com/robot",
-        "https:/oapi.dingtalk.com/robot",
-        "//oapi.dingtalk.com/robot",
-        "ftp://oapi.dingtalk.com/robot",
-        " https://oapi.dingtalk.com/robot",
-        "http://127.0.0.1/robot",
-        "https://169.254.169.254/robot",
+        "https://oapi.dingtalk.com./robot/sendBySession",
+        "https://оapi.dingtalk.com/robot/sendBySession",
+        "https:/oapi.dingtalk.com/robot/sendBySession",
+        "//oapi.dingtalk.com/robot/sendBySession",
+        "ftp://oapi.dingtalk.com/robot/sendBySession",
+        " https://oapi.dingtalk.com/robot/sendBySession",
+        "http://127.0.0.1/robot/sendBySession",
+        "https://169.254.169.254/robot/sendBySession",
     ],
 )
 def test_a_webhook_elsewhere_is_never_posted_to(webhook: str) -> None:
@@ -119,16 +119,16 @@ def test_a_configured_host_is_allowed_exactly() -> None:
     def is_open(webhook: str) -> bool:
         return SESSION in outbound.routes(ADDRESS, webhook, now=NOW)
 
-    assert is_open("http://127.0.0.1:9001/robot?x=1")
-    assert is_open("https://gateway.example:8443/robot")
-    assert not is_open("http://gateway.example:8443/robot")
-    assert not is_open("http://127.0.0.1:9002/robot")
+    assert is_open("http://127.0.0.1:9001/robot/sendBySession?x=1")
+    assert is_open("https://gateway.example:8443/robot/sendBySession")
+    assert not is_open("http://gateway.example:8443/robot/sendBySession")
+    assert not is_open("http://127.0.0.1:9002/robot/sendBySession")
     assert not is_open(WEBHOOK)
 
 
 def test_the_hosts_of_the_apis_are_allowed_unless_hosts_are_given() -> None:
     outbound = _outbound(oapi_base="http://localhost:9001")
-    assert SESSION in outbound.routes(ADDRESS, "http://localhost:9001/robot", now=NOW)
+    assert SESSION in outbound.routes(ADDRESS, "http://localhost:9001/robot/sendBySession", now=NOW)
     assert SESSION in outbound.routes(ADDRESS, WEBHOOK, now=NOW)
 
 

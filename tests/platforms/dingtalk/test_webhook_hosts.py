@@ -90,6 +90,16 @@ REFUSED = {
         "https://OAPI.dingtalk.com/",
         "https://oapi.dingtalk.com\u200b/",
     ],
+    "paths": [
+        "https://oapi.dingtalk.com/robot/send?access_token=0a1b2c",
+        "https://oapi.dingtalk.com/robot/send?x=/robot/sendBySession",
+        "https://oapi.dingtalk.com/robot/send#/robot/sendBySession",
+        "https://oapi.dingtalk.com/robot/sendBySession/../send",
+        "https://oapi.dingtalk.com/robot/sendBySession#x",
+        "https://oapi.dingtalk.com/robot/sendBySessions",
+        "https://oapi.dingtalk.com/robot/sendbysession",
+        "https://oapi.dingtalk.com/xrobot/sendBySession",
+    ],
     "other parsers": [
         "https://oapi.dingtalk.com./",
         "https://oapi.dingtalk.com%2eevil.example/",
@@ -118,11 +128,11 @@ REFUSED = {
 }
 TAKEN = [
     "https://oapi.dingtalk.com/robot/sendBySession?session=0a1b2c",
-    "https://oapi.dingtalk.com/robot/..//@evil.example/?u=https://evil.example/#x@y",
-    "https://oapi.dingtalk.com//evil.example/",
-    "https://oapi.dingtalk.com/%0d%0aX:y",
-    "https://gateway.example:8443/x",
-    "http://127.0.0.1:9001/x",
+    "https://oapi.dingtalk.com/..//@evil.example/robot/sendBySession?u=https://evil.example/#x@y",
+    "https://oapi.dingtalk.com//evil.example/robot/sendBySession",
+    "https://oapi.dingtalk.com/%0d%0aX:y/robot/sendBySession",
+    "https://gateway.example:8443/x/robot/sendBySession",
+    "http://127.0.0.1:9001/robot/sendBySession?",
 ]
 
 
@@ -130,7 +140,12 @@ def is_open(webhook: str) -> bool:
     return SESSION in OUTBOUND.routes(ADDRESS, webhook, now=NOW)
 
 
-@pytest.mark.parametrize("webhook", [each for kind in REFUSED.values() for each in kind])
+def complete(webhook: str) -> str:
+    """With the right path where it has none: it is not to be refused for that."""
+    return f"{webhook}robot/sendBySession" if webhook.endswith("/") else webhook
+
+
+@pytest.mark.parametrize("webhook", [complete(each) for kind in REFUSED.values() for each in kind])
 def test_an_address_elsewhere_or_nearly_ours_is_never_called(webhook: str) -> None:
     assert not is_open(webhook)
     with pytest.raises(RouteExpiredError, match="webhook_host") as caught:
@@ -146,9 +161,10 @@ def test_every_parser_on_the_way_sees_the_host_that_was_allowed(webhook: str) ->
 
 @given(st.text(alphabet="htps:/@.#?\\%[]0127oapidngtlk.cme x\n\t:8443", max_size=60))
 def test_whatever_is_let_through_goes_to_an_allowed_host(text: str) -> None:
-    for webhook in (text, f"https://{text}", f"https://oapi.dingtalk.com{text}"):
-        if is_open(webhook):
-            check_parsers(webhook)
+    for start in ("", "https://", "https://oapi.dingtalk.com"):
+        for webhook in (f"{start}{text}/robot/sendBySession", f"{start}/robot/sendBySession{text}"):
+            if is_open(webhook):
+                check_parsers(webhook)
 
 
 def check_parsers(webhook: str) -> None:
