@@ -1,9 +1,10 @@
 """Refused calls: told of one by one up to a point, and counted exactly.
 
-`auth.log` has the first `FULL_LINES` of each reason and address in a minute, and at its end one
-line with the sums of all, if any were left out: a flood costs a few lines. The sums of the days are
-in Redis, added every `FLUSH_S` by one call, off the requests' way. A process that is killed takes
-its last seconds' counts with it; one that stops does not.
+`auth.log` has the first `FULL_LINES` of each reason and address in a minute, `MOST_LINES` of all,
+and at its end one line with the sums, if any were left out: a flood costs a few lines, one from
+everywhere a few hundred. An address of IPv6 counts as its /64. The sums of the days are in Redis,
+added every `FLUSH_S` by one call, off the requests' way. A process that is killed takes its last
+seconds' counts with it; one that stops does not.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ FLUSH_S = 5.0
 DEADLINE_S = 1.0  #: of one call
 MINUTE_S = 60.0
 FULL_LINES = 10  #: of a reason and an address, in a minute
+MOST_LINES = 500  #: of all, in a minute
 #: Addresses told apart between two calls, and in a minute; the others are counted together.
 MOST_ADDRESSES = 1000
 TOP_ADDRESSES = 10  #: in a minute's line
@@ -45,13 +47,13 @@ class Refusal(NamedTuple):
     """One refused call. peer: who forwarded it, or claimed to."""
 
     kind: Kind
-    address: str
+    caller: Caller
     peer: str = ""
 
     @classmethod
     def of(cls, kind: Kind, caller: Caller, request: web.BaseRequest) -> Refusal:
         peer = request.remote or "" if is_forwarded(request) else ""
-        return cls(kind, caller.name, peer)
+        return cls(kind, caller, peer)
 
 
 class Refusals:
@@ -69,7 +71,7 @@ class Refusals:
         """Tell of it, or only count it. Waits for nothing."""
         self._end_minute()
         if self._minute.add(refusal):
-            facts = {**refusal.kind._asdict(), "address": refusal.address}
+            facts = {**refusal.kind._asdict(), "address": refusal.caller.name}
             if refusal.peer:
                 facts["peer"] = refusal.peer
             audit.write(audit.REFUSALS, "request.refused", level=logging.WARNING, **facts)
@@ -109,17 +111,18 @@ class _Minute:
         self.began = began
         self.unlogged = 0
         self._kinds: Counter[Kind] = Counter()
+        self._lines = 0
         self._told: Counter[tuple[str, str]] = Counter()
         self._addresses: Counter[str] = Counter()
 
     def add(self, refusal: Refusal) -> bool:
         """Count it; whether it has a line of its own."""
         self._kinds[refusal.kind] += 1
-        self._addresses[_bounded(self._addresses, refusal.address)] += 1
-        source = (refusal.kind.reason, refusal.address)
-        is_room = source in self._told or len(self._told) < MOST_ADDRESSES
-        if is_room and self._told[source] < FULL_LINES:
+        self._addresses[_bounded(self._addresses, refusal.caller.group)] += 1
+        source = (refusal.kind.reason, refusal.caller.group)
+        if self._lines < MOST_LINES and self._told[source] < FULL_LINES:
             self._told[source] += 1
+            self._lines += 1
             return True
         self.unlogged += 1
         return False
@@ -150,7 +153,7 @@ class _Sums:
 
     def add(self, refusal: Refusal) -> None:
         self._kinds[refusal.kind] += 1
-        self._addresses[_bounded(self._addresses, refusal.address)] += 1
+        self._addresses[_bounded(self._addresses, refusal.caller.group)] += 1
 
     async def flush(self) -> None:
         """Raises: RedisError, OSError, TimeoutError; nothing is lost then, nor counted twice."""

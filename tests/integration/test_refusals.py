@@ -15,8 +15,9 @@ import pytest
 import redis
 
 from ingress import refusals
+from ingress.addresses import peer_of
 from ingress.redis_client import connect
-from ingress.refusals import FULL_LINES, MINUTE_S, MOST_ADDRESSES, Refusal, Refusals
+from ingress.refusals import FULL_LINES, MINUTE_S, MOST_ADDRESSES, MOST_LINES, Refusal, Refusals
 from shared import audit
 from shared.state import keys
 from shared.state.refused import Kind, Refused
@@ -164,10 +165,10 @@ async def test_the_first_of_a_flood_have_a_line_and_the_minute_has_the_sums(
     told_of = Refusals(client, UTC, clock)
     with caplog.at_level(logging.INFO):
         for _ in range(500):
-            told_of.note(Refusal(BAD, "192.0.2.1"))
-        told_of.note(Refusal(BAD, "192.0.2.2"))
+            told_of.note(Refusal(BAD, peer_of("192.0.2.1")))
+        told_of.note(Refusal(BAD, peer_of("192.0.2.2")))
         clock.now += MINUTE_S
-        told_of.note(Refusal(BAD, "192.0.2.1"))
+        told_of.note(Refusal(BAD, peer_of("192.0.2.1")))
         await told_of.stop()
     await client.aclose()
 
@@ -187,8 +188,8 @@ async def test_a_flood_from_everywhere_takes_bounded_memory_and_keeps_exact_sums
     told_of = Refusals(client, UTC)
     for batch in range(4):
         for number in range(2 * MOST_ADDRESSES):
-            told_of.note(Refusal(BAD, f"2001:db8::{batch}:{number:x}"))
-        told_of.note(Refusal(BAD, "192.0.2.1"))  # of no interest to the sums by address
+            told_of.note(Refusal(BAD, peer_of(f"2001:db8:{batch}:{number:x}::1")))
+        told_of.note(Refusal(BAD, peer_of("192.0.2.1")))  # of no interest to the sums by address
         await told_of.flush()
     await client.aclose()
 
@@ -197,7 +198,24 @@ async def test_a_flood_from_everywhere_takes_bounded_memory_and_keeps_exact_sums
     assert 0 < redis_client.ttl(day) <= keys.REFUSED_DAYS * 86_400
     sums = refused(redis_client)
     assert sums.kinds.total() == sums.addresses.total() == 4 * (2 * MOST_ADDRESSES + 1)
-    assert len(told(caplog, "request.refused")) <= MOST_ADDRESSES + FULL_LINES
+    assert len(told(caplog, "request.refused")) == MOST_LINES
+
+
+async def test_a_network_of_ipv6_is_one_address(
+    redis_server: RedisServer, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = connect(settings_for(redis_server.url))
+    told_of = Refusals(client, UTC)
+    for number in range(1, 101):
+        told_of.note(Refusal(BAD, peer_of(f"2001:db8::{number:x}")))
+    await told_of.stop()
+    await client.aclose()
+
+    lines = told(caplog, "request.refused")
+    assert [line["address"] for line in lines] == [
+        f"2001:db8::{n:x}" for n in range(1, FULL_LINES + 1)
+    ]
+    assert refused(redis_client).addresses == {"2001:db8::/64": 100}
 
 
 async def test_an_outage_of_redis_costs_no_count_and_a_lost_answer_none_twice(
@@ -205,7 +223,7 @@ async def test_an_outage_of_redis_costs_no_count_and_a_lost_answer_none_twice(
 ) -> None:
     client = connect(settings_for(redis_server.url))
     told_of = Refusals(client, UTC)
-    told_of.note(Refusal(BAD, "192.0.2.1"))
+    told_of.note(Refusal(BAD, peer_of("192.0.2.1")))
     send = refusals.within
 
     async def lose_the_answer(limit_s: float, work: Any) -> Any:
@@ -214,7 +232,7 @@ async def test_an_outage_of_redis_costs_no_count_and_a_lost_answer_none_twice(
 
     monkeypatch.setattr(refusals, "within", lose_the_answer)
     await told_of.flush()
-    told_of.note(Refusal(BAD, "192.0.2.1"))
+    told_of.note(Refusal(BAD, peer_of("192.0.2.1")))
     monkeypatch.setattr(refusals, "within", send)
     await told_of.flush()
     await client.aclose()
