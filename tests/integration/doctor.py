@@ -61,3 +61,9 @@ class Doctor:
         only = [word for check in checks for word in ("--only", check)]
         result = self.run("--json", *only, *more, **changes)
         return Report(result.exit_code, json.loads(result.output))
+
+
+def http(status: str, body: str = "{}", *headers: str) -> bytes:
+    """A whole answer."""
+    lines = (f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body.encode())}", "", body)
+    return "\r\n".join(lines).encode()

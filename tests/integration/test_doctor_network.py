@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from shared.cli import cli
 from shared.state.key_ring import DAY_MS, Entry, KeyRing
 from shared.state.keys import RingKeys
-from tests.integration.doctor import Doctor
+from tests.integration.doctor import Doctor, http
 from tests.integration.gateway import KNOWN, environ_for, simulator
 from tests.integration.slow_server import sending, serving, stall
 from tests.redis_server import RedisServer, free_port
@@ -53,12 +53,6 @@ def doctor(
 ) -> Doctor:
     monkeypatch.chdir(tmp_path)  # no `.env` lies there
     return Doctor(environ_for(redis_server.url, world.base_url, MASTER_KEY=MASTER))
-
-
-def http(status: str, body: str = "{}", *headers: str) -> bytes:
-    """A whole answer."""
-    lines = (f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body.encode())}", "", body)
-    return "\r\n".join(lines).encode()
 
 
 # --- clocks -------------------------------------------------------------------------------------
@@ -346,58 +340,6 @@ def test_a_rehearsal_that_is_not_let_in_says_why(
     (finding,) = [f for f in report.findings("rehearsal") if f["seen"].startswith("feishu")]
     assert finding["status"] == status
     assert words in json.dumps(finding)
-
-
-# --- from outside -------------------------------------------------------------------------------
-
-
-def test_without_a_public_url_there_is_nothing_to_look_at(doctor: Doctor) -> None:
-    assert doctor.look("public").statuses("public") == ["skipped"]
-
-
-def test_an_address_that_leads_nowhere_is_told(doctor: Doctor) -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    report = doctor.look("public", PUBLIC_URL=url)
-
-    assert report.exit_code == 1
-    assert "not encrypted" in report.only("public", "warning")["seen"]
-    assert "can't connect" in report.only("public", "failed")["seen"]
-
-
-def test_an_address_that_leads_to_somebody_else_is_told(doctor: Doctor) -> None:
-    with serving(sending(http("404 Not Found"))) as server:
-        report = doctor.look("public", PUBLIC_URL=f"http://127.0.0.1:{server.port}")
-
-    assert "HTTP 404" in report.only("public", "failed")["seen"]
-
-
-def test_an_address_behind_which_nobody_verifies_is_told(doctor: Doctor) -> None:
-    with serving(sending(http("200 OK", '{"status":"ok"}'))) as server:
-        report = doctor.look("public", PUBLIC_URL=f"http://127.0.0.1:{server.port}")
-
-    assert report.statuses("public").count("failed") == 2
-    assert "HTTP 200, not 401" in json.dumps(report.findings("public"))
-
-
-FLOWERS = [
-    (http("401 Unauthorized", "{}", "Server: TornadoServer/6.5"), "ok", "asks for a password"),
-    (http("200 OK", "{}", "Server: TornadoServer/6.5"), "ok", "on this machine only"),
-    (http("200 OK", "{}", "Server: nginx"), "skipped", "is not Flower"),
-]
-
-
-@pytest.mark.parametrize(("answer", "status", "words"), FLOWERS)
-def test_flower_is_looked_at(answer: bytes, status: str, words: str, doctor: Doctor) -> None:
-    with serving(sending(answer)) as server:
-        report = doctor.look("flower", more=("--flower", f"http://127.0.0.1:{server.port}"))
-
-    assert words in report.only("flower", status)["seen"]
-
-
-def test_flower_need_not_be_there(doctor: Doctor) -> None:
-    report = doctor.look("flower", more=("--flower", f"http://127.0.0.1:{free_port()}"))
-
-    assert (report.exit_code, report.statuses("flower")) == (0, ["skipped"])
 
 
 # --- never hanging ------------------------------------------------------------------------------

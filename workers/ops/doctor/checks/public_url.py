@@ -8,7 +8,7 @@ from functools import partial
 from shared.config import Bot
 from shared.config.settings import DEFAULT_BOT
 from shared.errors import TaskError
-from shared.http_values import HttpRequest
+from shared.http_values import HttpRequest, HttpResponse
 from workers.ops.doctor.check import together
 from workers.ops.doctor.finding import Finding, failed, ok, skipped, warning
 from workers.ops.doctor.subject import Subject, reason
@@ -17,7 +17,7 @@ REFUSED = (401, 403)  #: not proved; not from an address that is let in
 
 
 def look(subject: Subject) -> Iterator[Finding]:
-    """One finding on the way there, then one for each bot's webhook."""
+    """One finding for each bot's webhook: a proxy passes nothing else on, and needn't."""
     url = subject.settings.public_url
     if url is None:
         yield skipped(
@@ -26,11 +26,10 @@ def look(subject: Subject) -> Iterator[Finding]:
         return
     if url.startswith("http:"):
         yield _plain(url)
-    if fault := _fault(subject, url):
-        yield _no_way(url, fault)
-        return
-    yield ok(f"{url}/health is the ingress's")
-    yield from together([partial(_webhook, subject, url, bot) for bot in _bots(subject)])
+    bots = subject.settings.all_bots()
+    if not bots:
+        yield skipped("no bot is configured")
+    yield from together([partial(_webhook, subject, url, bot) for bot in bots])
 
 
 def webhook_path(bot: Bot) -> str:
@@ -39,37 +38,27 @@ def webhook_path(bot: Bot) -> str:
     return f"/{bot.platform}/webhook{name}"
 
 
-def _bots(subject: Subject) -> tuple[Bot, ...]:
-    return subject.settings.all_bots()
-
-
-def _fault(subject: Subject, url: str) -> str:
-    """What is wrong with the way there; "" when nothing is."""
-    try:
-        response = subject.get(f"{url}/health")
-    except TaskError as error:
-        return reason(error)
-    if response.status == 200 and response.json_object().get("status") == "ok":
-        return ""
-    return f"/health gives HTTP {response.status}, and not the ingress's answer"
-
-
 def _webhook(subject: Subject, url: str, bot: Bot) -> Iterator[Finding]:
     target = f"{url}{webhook_path(bot)}"
     try:
-        status = subject.call(HttpRequest("POST", target, {}, b"{}")).status
+        response = subject.call(HttpRequest("POST", target, {}, b"{}"))
     except TaskError as error:
         yield _no_way(target, reason(error))
         return
-    if status in REFUSED:
-        yield ok(f"{target} refuses an unsigned call (HTTP {status})")
+    if _is_refusal(response):
+        yield ok(f"{target} refuses an unsigned call (HTTP {response.status})")
         return
     yield failed(
-        f"{target} answers an unsigned call with HTTP {status}, not 401",
-        "What answers there does not verify calls: it is not the ingress, or the path is lost.",
+        f"{target} answers an unsigned call with HTTP {response.status}, and not as the ingress",
+        "What answers there is not the ingress, or it verifies no calls.",
         "let the proxy pass this path, method and body on unchanged to the ingress",
         f"curl -si -X POST -d '{{}}' {target}",
     )
+
+
+def _is_refusal(response: HttpResponse) -> bool:
+    """Whether the ingress said it: a proxy refuses with a page of its own."""
+    return response.status in REFUSED and response.json_object().keys() == {"error"}
 
 
 def _plain(url: str) -> Finding:
