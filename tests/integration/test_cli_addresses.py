@@ -39,7 +39,7 @@ def run(environ: dict[str, str], *arguments: str) -> Result:
 def cidrs(environ: dict[str, str], *arguments: str) -> list[str]:
     result = run(environ, "feishu", "--json", *arguments)
     assert result.exit_code == 0, result.output
-    told: dict[str, Any] = json.loads(result.output)
+    told: dict[str, Any] = json.loads(result.stdout)
     assert (told["platform"], told["bot"]) == ("feishu", KNOWN[names.FEISHU_APP_ID])
     found: list[str] = told["cidrs"]
     return found
@@ -64,7 +64,7 @@ def test_neighbours_are_joined_and_repeats_dropped(world: World, environ: dict[s
 async def test_what_is_printed_lets_the_platform_in(
     world: World, environ: dict[str, str], redis_server: RedisServer
 ) -> None:
-    name, _, value = run(environ, "feishu").output.strip().partition("=")
+    name, _, value = run(environ, "feishu").stdout.strip().partition("=")
     assert name == "CLAWDBOT_SECURITY__ALLOW_CIDRS__FEISHU"
     changes = {name.removeprefix("CLAWDBOT_"): value}
 
@@ -75,6 +75,18 @@ async def test_what_is_printed_lets_the_platform_in(
 @pytest.mark.parametrize("bot", ["default", KNOWN[names.FEISHU_APP_ID]])
 def test_a_bot_is_named_by_its_name_or_app_id(bot: str, environ: dict[str, str]) -> None:
     assert cidrs(environ, "--bot", bot)
+
+
+def test_a_bot_of_the_watched_file_is_asked_as(environ: dict[str, str], tmp_path: Path) -> None:
+    prefix = "CLAWDBOT_FEISHU__"
+    block = {
+        n.removeprefix(prefix).lower(): environ.pop(n)
+        for n in list(environ)
+        if n.startswith(prefix)
+    }
+    (tmp_path / "live.yaml").write_text(json.dumps({"feishu": block}))
+
+    assert cidrs({**environ, "CLAWDBOT_CONFIG_CENTER__FILE": "live.yaml"})
 
 
 def test_a_platform_that_publishes_none_says_so(environ: dict[str, str]) -> None:

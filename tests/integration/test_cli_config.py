@@ -11,6 +11,7 @@ import redis
 
 from shared.cli import main
 from shared.state import keys
+from tests.integration import lanes
 from tests.integration.gateway import CREDENTIALS, environ_for
 from tests.integration.test_cli import Operator
 from tests.redis_server import RedisServer, free_port
@@ -208,6 +209,32 @@ def test_what_somebody_else_broke_can_be_taken_out(
     operator.told("config", "unset", "security.qps")
 
     assert "the settings can be used" in operator.told("config", "check")
+
+
+def test_commands_know_the_bots_of_the_watched_file(
+    operator: Operator, bench: lanes.Bench, tmp_path: Path
+) -> None:
+    waiting = lanes.event("oc_1")
+    bench.accept(waiting)
+    bot = {"platform": "feishu", "app_id": lanes.BOT.app_id, "app_secret": "s1"}
+    bot |= {"verification_token": "t1", "encrypt_key": "e1"}
+    (tmp_path / "live.yaml").write_text(json.dumps({"bots": {"sales": bot}}))
+    unknown = operator.run("trace", waiting.trace_id)
+    operator.environ["CLAWDBOT_CONFIG_CENTER__FILE"] = "live.yaml"
+
+    assert unknown.exit_code == 1
+    assert operator.json("trace", waiting.trace_id)["bot"] == lanes.BOT.prefix
+
+
+def test_a_command_says_what_of_the_centre_it_could_not_take_and_goes_on(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    redis_client.hset(keys.CONFIG, "security.qps", "many")
+
+    result = operator.run("dead", "list", "--json")
+
+    assert (result.exit_code, result.stdout) == (0, "[]\n")
+    assert "not taken from the configuration centre" in result.stderr
 
 
 def test_nothing_is_set_where_nobody_would_read_it(

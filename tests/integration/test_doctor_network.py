@@ -364,7 +364,7 @@ def test_it_ends_in_its_time_when_everything_takes_connections_and_says_nothing(
         )
         took_s = time.monotonic() - started
 
-    assert took_s < 30  # 26 promised, and a busy machine
+    assert took_s < 35  # 29 promised, and a busy machine
     assert report.exit_code == 1
     for check in ("redis", "ingress", "credentials", "models", "public"):
         assert "failed" in report.statuses(check)

@@ -7,7 +7,6 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 import click
 
-from shared.config import load_settings
 from shared.config.known import env_name
 from shared.config.settings import DEFAULT_BOT, Bot
 from shared.errors import TransientError
@@ -17,6 +16,7 @@ from shared.platforms import PLATFORMS, load
 from shared.platforms.base import Outbound
 from workers.client import HttpClient
 from workers.deadline import Deadline
+from workers.ops.config_desk import look_around, tell_faults
 from workers.ops.context import show_json
 
 TIMEOUT_S = 30.0  #: for all calls together
@@ -48,7 +48,10 @@ def addresses(platform: str, bot_name: str, as_json: bool) -> None:
 
 
 def _chosen(platform: str, name: str) -> Bot:
-    bots = [bot for bot in load_settings().all_bots() if bot.platform == platform]
+    follower = look_around()
+    tell_faults(follower)
+    settings = follower.loaded.settings
+    bots = [bot for bot in settings.all_bots() if bot.platform == platform]
     for bot in bots:
         if name in (bot.name, bot.app_id) or (not name and bot.name == DEFAULT_BOT):
             return bot

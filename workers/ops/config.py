@@ -9,13 +9,12 @@ from typing import Any
 import click
 
 from shared import audit
-from shared.config.follow import Follower
 from shared.config.known import dotted_path
 from shared.config.live import is_live
 from shared.config.schema import yaml_schema
 from shared.config.shown import DEFAULT, Shown, shown
 from shared.errors import ConfigError
-from workers.ops.config_desk import Desk, look_around
+from workers.ops.config_desk import Desk, look_around, not_read, tell_faults
 from workers.ops.context import operator, show_json
 from workers.ops.habits import json_option
 
@@ -45,8 +44,7 @@ def show(every: bool, as_json: bool) -> None:
     else:
         for row in rows:
             click.echo(_line(row))
-    for fault in _faults(follower):
-        click.echo(fault, err=True)
+    tell_faults(follower)
 
 
 @config.command()
@@ -62,7 +60,7 @@ def check(as_json: bool) -> None:
         problems, warnings = error.problems, list[str]()
     else:
         problems = [problem for each in follower.refused.values() for problem in each]
-        warnings = [*follower.loaded.settings.warnings(), *_not_read(follower)]
+        warnings = [*follower.loaded.settings.warnings(), *not_read(follower)]
     if as_json:
         show_json({"problems": problems, "warnings": warnings})
     else:
@@ -172,20 +170,3 @@ def _text(value: Any) -> str:
     if isinstance(value, str) and value and value.isprintable():
         return value
     return json.dumps(value, ensure_ascii=False)
-
-
-def _faults(follower: Follower) -> list[str]:
-    """What the centre says and is not in force."""
-    refused = [
-        f"not taken from the configuration centre: {problem}"
-        for problems in follower.refused.values()
-        for problem in problems
-    ]
-    return [*refused, *_not_read(follower)]
-
-
-def _not_read(follower: Follower) -> list[str]:
-    return [
-        f"the configuration centre could not be read ({source}): its values are not shown here"
-        for source in sorted(follower.away)
-    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Thread
 
 import click
 import redis
@@ -16,22 +17,51 @@ from shared.state import keys
 from workers.config_center import look
 from workers.redis_client import connect
 
+LOOK_S = 3.0  #: for all that Redis takes, its name's look-up included
+
 Values = dict[str, str]  #: dotted name to text
 
 
 def look_around() -> Follower:
-    """The settings of here and now, with the centre's, if they can be read and used.
+    """The settings of here and now, with the centre's, if they can be read in time and used.
 
     Raises:
         ConfigError: what is written elsewhere can't be used.
     """
     follower = make_follower()
-    client = connect(follower.live.settings, max_connections=1, retries=0)
-    try:
-        look(follower, client)
-    finally:
-        client.connection_pool.disconnect()
-    return follower
+    looking = Thread(target=_look, args=(follower,), name="config center", daemon=True)
+    looking.start()
+    looking.join(LOOK_S)
+    if not looking.is_alive():
+        return follower
+    in_time = make_follower()  # that thread may still change the other
+    in_time.look_at_file()
+    in_time.miss("redis", TimeoutError())
+    return in_time
+
+
+def faults(follower: Follower) -> list[str]:
+    """What the centre says, or may say, and is not in force here: a sentence each."""
+    refused = [
+        f"not taken from the configuration centre: {problem}"
+        for problems in follower.refused.values()
+        for problem in problems
+    ]
+    return [*refused, *not_read(follower)]
+
+
+def not_read(follower: Follower) -> list[str]:
+    """A sentence for each place of the centre that could not be read."""
+    return [
+        f"the configuration centre could not be read ({source}): its values are not known here"
+        for source in sorted(follower.away)
+    ]
+
+
+def tell_faults(follower: Follower) -> None:
+    """On stderr."""
+    for fault in faults(follower):
+        click.echo(fault, err=True)
 
 
 class Desk:
@@ -99,6 +129,14 @@ class Desk:
             step(values, pipe)
 
         self._client.transaction(transaction, keys.CONFIG)
+
+
+def _look(follower: Follower) -> None:
+    client = connect(follower.live.settings, max_connections=1, retries=0)
+    try:
+        look(follower, client)
+    finally:
+        client.connection_pool.disconnect()
 
 
 def _problems(follower: Follower, values: Values) -> tuple[str, ...]:

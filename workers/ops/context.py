@@ -15,13 +15,14 @@ import redis
 from redis.exceptions import RedisError
 
 from shared import audit
-from shared.config import Settings, load_settings
+from shared.config import Settings
 from shared.envelope import hint_templates
 from shared.errors import StateUnavailableError
 from shared.messages import digest
 from shared.state.keys import BotKeys
 from shared.trace_context import PADDING
 from workers.audit.stream import ActionStream
+from workers.ops.config_desk import look_around, tell_faults
 from workers.redis_client import connect
 from workers.store import Lanes
 
@@ -78,18 +79,20 @@ class Operator:
 
 @contextmanager
 def operator() -> Iterator[Operator]:
-    """Connect by the settings in force.
+    """Connect by the settings that a process would start with now, the centre's included.
 
     Raises:
         ConfigError: the settings can't be used.
         StateUnavailableError: Redis does not answer.
     """
-    settings = load_settings()
+    follower = look_around()
+    settings = follower.loaded.settings
     bots = [BotKeys(bot.platform, bot.app_id) for bot in settings.all_bots()]
     audit.configure("clawdbot", **settings.log.files)
     client = connect(settings, max_connections=2)
     try:
         client.ping()
+        tell_faults(follower)
         with audit.kept_by(partial(_keep, ActionStream(client))):
             yield Operator(settings, client, bots)
     except RedisError as error:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from shared.config import Settings, load_settings
+from shared.config import Settings
 from shared.errors import ConfigError
+from workers.ops.config_desk import faults, look_around
 from workers.ops.context import show_json
 from workers.ops.doctor.check import Check, Outcome, Run
 from workers.ops.doctor.finding import failed, skipped
@@ -66,12 +67,14 @@ def doctor(
     checks = [check for check in CHECKS if not only or check.name in only]
     exit_code = 0
     try:
-        settings = load_settings()
+        follower = look_around()
     except ConfigError as error:
         outcomes, exit_code = _without_settings(checks, error, tell), EXIT_SETTINGS
     else:
+        settings = follower.loaded.settings
         url = (ingress or local_url(settings)).rstrip("/")
-        outcomes = examine(checks, Subject(settings, url, flower.rstrip("/"), ntp), tell)
+        subject = Subject(settings, url, flower.rstrip("/"), ntp, faults(follower))
+        outcomes = examine(checks, subject, tell)
     took_s = time.monotonic() - started
     if as_json:
         show_json(as_dict(outcomes, took_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workers.ops.config_desk import LOOK_S
 from workers.ops.doctor.check import Check
 from workers.ops.doctor.checks import (
     clock,
@@ -40,4 +41,5 @@ CHECKS = (
 )
 
 NAMES = tuple(check.name for check in CHECKS)
-BOUND_S = max(check.timeout_s for check in CHECKS)  #: they run side by side
+#: The settings, then all checks side by side.
+BOUND_S = LOOK_S + max(check.timeout_s for check in CHECKS)

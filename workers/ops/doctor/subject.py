@@ -23,13 +23,15 @@ HTTP_TIMEOUT_S = 6.0  #: of one call, unless a check says otherwise
 class Subject:
     """A deployment as one machine sees it.
 
-    ingress_url, flower_url: without a path. ntp: host:port of time servers. clock: Unix seconds.
+    ingress_url, flower_url: without a path. ntp: host:port of time servers. unknown: what the
+    configuration centre may say and is not in `settings`. clock: Unix seconds.
     """
 
     settings: Settings
     ingress_url: str
     flower_url: str
     ntp: Sequence[str]
+    unknown: Sequence[str] = ()
     http: HttpClient = field(default_factory=lambda: HttpClient(concurrency=8))
     clock: Callable[[], float] = time.time
 

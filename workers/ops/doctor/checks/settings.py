@@ -11,6 +11,13 @@ from workers.ops.doctor.subject import Subject
 def look(subject: Subject) -> Iterator[Finding]:
     """One finding a warning."""
     settings = subject.settings
+    for fault in subject.unknown:
+        yield warning(
+            fault,
+            "All checks look with the other settings: what the gateway runs with may differ.",
+            "correct it, or see the check redis",
+            "clawdbot config check",
+        )
     for line in settings.warnings():
         yield warning(
             line,
