@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import redis
 
 from shared.state import keys
+from tests.e2e.processes import wait_until
 from tests.integration.doctor import Doctor, Report
 from tests.integration.gateway import environ_for
 from tests.integration.slow_server import serving, stall
@@ -156,6 +159,34 @@ def test_a_frozen_redis_is_told_in_time(doctor: Doctor, own_server: RedisServer)
 
     assert_redis_away(report, "frozen")
     assert time.monotonic() - started < 35
+
+
+def test_a_redis_that_still_loads_its_file_is_told(doctor: Doctor, tmp_path: Path) -> None:
+    def reload() -> None:
+        with suppress(redis.RedisError):  # killed before its end
+            server.client().execute_command("DEBUG", "RELOAD")
+
+    with RedisServer(tmp_path, "--enable-debug-command", "local") as server:
+        client = server.client()
+        client.mset({f"key:{n}": n for n in range(20_000)})
+        client.config_set("loading-process-events-interval-bytes", 1024)
+        client.config_set("key-load-delay", 500)  # µs: 10 s together
+        threading.Thread(target=reload, daemon=True).start()
+        wait_until(lambda: client.info("persistence")["loading"], 20, "it loads")
+        report = doctor.look("redis", REDIS__URL=server.url)
+
+    assert report.exit_code == 1
+    assert "loading its file" in report.only("redis", "failed")["seen"]
+
+
+def test_a_redis_that_answers_and_then_no_more_is_told(
+    doctor: Doctor, own_server: RedisServer
+) -> None:
+    own_server.client().client_pause(60_000, all=False)  # writes wait
+
+    report = doctor.look("redis", REDIS__URL=own_server.url, REDIS__SOCKET_TIMEOUT_S="0.5")
+
+    assert "TimeoutError" in report.only("redis", "failed")["seen"]
 
 
 def test_a_wrong_password_is_told(doctor: Doctor, own_server: RedisServer) -> None:

@@ -10,7 +10,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
-from redis.exceptions import AuthenticationError, RedisError, ResponseError, TimeoutError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
 
 from shared.config.groups import Redis
 from shared.state import keys
@@ -39,6 +45,8 @@ def look(subject: Subject) -> Iterator[Finding]:
             yield _speed(client)
         except ResponseError as error:  # full, a replica, its disk is full, too few replicas
             yield _refuses(error)
+        except RedisError as error:  # cut in between
+            yield _away(where, error)
 
 
 def address_of(settings: Redis) -> str:
@@ -51,6 +59,8 @@ def address_of(settings: Redis) -> str:
 
 
 def _away(where: str, error: RedisError) -> Finding:
+    if isinstance(error, BusyLoadingError):
+        return _loading(where)
     causes: Mapping[type[Exception], str] = {
         AuthenticationError: "the password in CLAWDBOT_REDIS__URL is not the server's",
         TimeoutError: "it is frozen, overloaded, or a firewall swallows what is sent",
@@ -66,6 +76,15 @@ def _away(where: str, error: RedisError) -> Finding:
         "file",
         'redis-cli -u "$CLAWDBOT_REDIS__URL" ping',
         "systemctl status redis",
+    )
+
+
+def _loading(where: str) -> Finding:
+    return failed(
+        f"{where} is loading its file",
+        "Nothing can be recorded until it has: webhooks are answered 503, and the workers wait.",
+        "wait: what was acknowledged is in that file",
+        "redis-cli info persistence",
     )
 
 
