@@ -7,6 +7,7 @@ import ssl
 import time
 from http.client import HTTPException
 from typing import Any, cast
+from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
 from requests import PreparedRequest
@@ -17,6 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from shared.errors import NotSentError, OutcomeUnknownError, PermanentError, TaskError
+from shared.platforms.settings import is_loopback
 from workers.deadline import Deadline, Guard
 from workers.resolver import Address, Resolver
 from workers.sockets import is_readable
@@ -214,8 +216,12 @@ class Pools(HTTPAdapter):
     def _make(self, origin: str) -> Lending:
         request = PreparedRequest()
         request.url = origin + "/"
-        bypass = not self._proxies or should_bypass_proxies(request.url, no_proxy=None)
-        proxies = {} if bypass else self._proxies
+        direct = (
+            not self._proxies
+            or is_loopback(urlsplit(origin).netloc)  # the proxy's own machine is another
+            or should_bypass_proxies(request.url, no_proxy=None)
+        )
+        proxies = {} if direct else self._proxies
         pool: Any = self.get_connection_with_tls_context(request, True, proxies=proxies)
         return cast(Lending, pool)
 

@@ -401,14 +401,29 @@ def test_proxy_of_the_environment_is_used_but_not_for_its_exceptions(
         proxied.append(slow.read_request(sock))
         sock.sendall(slow.OK)
 
+    def here(_: str, port: int, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+
     with slow.serving(proxy) as server, slow.serving(slow.answer) as direct:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        with deadline_matrix.made_client(certificate) as client:
-            assert send(client, direct.url).status == 200
+        monkeypatch.setenv("no_proxy", "near.example")
+        with deadline_matrix.made_client(certificate, getaddrinfo=here) as client:
+            near = direct.url.replace("127.0.0.1", "near.example")
+            assert send(client, near).status == 200
             assert send(client, "http://bot.example/x").status == 200
     assert len(proxied) == 1
     assert proxied[0].startswith(b"POST http://bot.example/x HTTP/1.1\r\n")
+
+
+def test_this_machine_is_not_asked_for_by_a_proxy(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with slow.serving(slow.close_after_request) as server, slow.serving(slow.answer) as direct:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
+        with deadline_matrix.made_client(certificate) as client:
+            assert send(client, direct.url).status == 200
+            assert send(client, direct.url.replace("127.0.0.1", "localhost")).status == 200
+    assert server.connections == 0
 
 
 def test_hanging_proxy_tunnel_ends_at_the_deadline_with_nothing_sent(
