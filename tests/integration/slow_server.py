@@ -33,9 +33,9 @@ EVENT_STREAM = (
 class Server:
     """`requests` holds the head and body of every request that came in whole."""
 
-    def __init__(self, behave: Behaviour) -> None:
+    def __init__(self, behave: Behaviour, host: str = "127.0.0.1") -> None:
         self._behave = behave
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
         self.closed = threading.Event()  # some connection was ended by the client
@@ -67,8 +67,8 @@ class Server:
 
 
 @contextmanager
-def serving(behave: Behaviour) -> Iterator[Server]:
-    server = Server(behave)
+def serving(behave: Behaviour, host: str = "127.0.0.1") -> Iterator[Server]:
+    server = Server(behave, host)
     try:
         yield server
     finally:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.integration.doctor import Doctor, http
 from tests.integration.gateway import Gateway, environ_for, running, settings_for
 from tests.integration.slow_server import sending, serving
 from tests.redis_server import RedisServer, free_port
+from workers.ops.doctor.own_address import own_addresses
 
 
 @pytest.fixture
@@ -108,6 +110,19 @@ def test_flower_is_looked_at(answer: bytes, status: str, words: str, doctor: Doc
         report = doctor.look("flower", more=("--flower", f"http://127.0.0.1:{server.port}"))
 
     assert words in report.only("flower", status)["seen"]
+
+
+@pytest.mark.skipif(not own_addresses(), reason="this machine has no network")
+def test_flower_that_others_reach_without_a_password_is_warned_of(doctor: Doctor) -> None:
+    with serving(sending(FLOWERS[1][0]), host="0.0.0.0") as server:
+        report = doctor.look("flower", more=("--flower", f"http://127.0.0.1:{server.port}"))
+
+    seen = report.only("flower", "warning")["seen"]
+    assert f"others reach port {server.port} at {own_addresses()[0]}" in seen
+
+
+def test_own_addresses_are_those_that_others_see() -> None:
+    assert not any(ip_address(found).is_loopback for found in own_addresses())
 
 
 def test_flower_need_not_be_there(doctor: Doctor) -> None:

@@ -1,6 +1,6 @@
 """The time from an NTP server: one packet there, one back (RFC 4330).
 
-The one socket besides those of `workers/client.py` and of Redis: HTTP can't ask for it.
+A socket of its own, besides those of `workers/client.py` and of Redis: HTTP can't ask for it.
 """
 
 from __future__ import annotations

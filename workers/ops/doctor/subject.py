@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import redis
 
@@ -55,6 +56,12 @@ class Subject:
     def get(self, url: str, timeout_s: float = HTTP_TIMEOUT_S) -> HttpResponse:
         """As `call`."""
         return self.call(HttpRequest("GET", url), timeout_s)
+
+
+def port_of(url: str) -> int:
+    """The port that an http or https address leads to."""
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def reason(error: TaskError) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from shared.errors import NotSentError, TaskError
 from shared.http_values import HttpResponse
 from workers.ops.doctor.finding import Finding, failed, ok, warning
-from workers.ops.doctor.subject import Subject, reason
+from workers.ops.doctor.subject import Subject, port_of, reason
 
 DEFAULT_PORT = 18_789
 STATES = ("ready", "unavailable")  #: what `/ready` says of itself; nobody else says it like that
@@ -47,18 +46,18 @@ def _silent(url: str, error: TaskError) -> Finding:
         f"{url} takes connections and does not answer: {reason(error)}",
         "Webhooks run into the platform's time limit (3 s) and count as failed.",
         "restart what listens there, and look at the load of its machine",
-        f"ss -ltnp 'sport = :{_port(url)}'",
+        f"ss -ltnp 'sport = :{port_of(url)}'",
     )
 
 
 def _foreign(url: str, response: HttpResponse) -> Finding:
     server = response.headers.get("server", "it doesn't say which")[:60]
-    hint = "; OpenClaw's gateway has the same default port" if _port(url) == DEFAULT_PORT else ""
+    hint = "; OpenClaw's gateway has the same default port" if port_of(url) == DEFAULT_PORT else ""
     return failed(
         f"another program answers at {url} (HTTP {response.status}, {server}){hint}",
         "The platforms' calls reach that program, and the ingress can't start on this port.",
         "stop it, or give the ingress another port",
-        f"ss -ltnp 'sport = :{_port(url)}'",
+        f"ss -ltnp 'sport = :{port_of(url)}'",
         "CLAWDBOT_PORT=18799",
     )
 
@@ -78,8 +77,3 @@ def _state(url: str, response: HttpResponse) -> Finding:
         "see the checks redis and memory; a full queue needs workers",
         "clawdbot queue",
     )
-
-
-def _port(url: str) -> int:
-    parts = urlsplit(url)
-    return parts.port or (443 if parts.scheme == "https" else 80)
