@@ -61,6 +61,9 @@ def _rehearse(subject: Subject, bot: Bot) -> Iterator[Finding]:
     if response.status != 200 or response.headers.get("x-trace-id") != trace_id:
         yield _not_let_in(bot, response)
         return
+    if response.json_object():  # an acknowledgement says nothing
+        yield _takes_nothing(f"{title(bot)}: the ingress answered HTTP 200 (a busy reply)")
+        return
     with subject.redis() as client:
         if not client.exists(keys.event(trace_id)):
             yield _elsewhere(bot)
@@ -133,16 +136,20 @@ def _not_let_in(bot: Bot, response: HttpResponse) -> Finding:
             "give the ingress these settings and restart it; see the check clock",
         )
     if response.status in (429, 503):
-        return failed(
-            seen,
-            "It takes no messages in at the moment; Feishu sends them again, DingTalk doesn't.",
-            "see the checks ingress, redis and memory",
-            "clawdbot queue",
-        )
+        return _takes_nothing(seen)
     return failed(
         seen,
         "It does not know this bot, or is another program.",
         "give the ingress these settings and restart it; see the check ingress",
+    )
+
+
+def _takes_nothing(seen: str) -> Finding:
+    return failed(
+        seen,
+        "It takes no messages in at the moment; Feishu sends them again, DingTalk doesn't.",
+        "see the checks ingress, redis and memory",
+        "clawdbot queue",
     )
 
 

@@ -1,0 +1,62 @@
+"""`clawdbot doctor` and what an ingress says to its rehearsal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.integration.doctor import Doctor, http
+from tests.integration.gateway import build, environ_for, running, settings_for
+from tests.integration.slow_server import sending, serving
+from tests.redis_server import RedisServer
+
+
+@pytest.fixture
+def doctor(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Doctor:
+    monkeypatch.chdir(tmp_path)  # no `.env` lies there
+    return Doctor(environ_for(redis_server.url))
+
+
+REFUSALS = [
+    ("401 Unauthorized", "failed", "these settings"),
+    ("403 Forbidden", "warning", "allow_cidrs.feishu"),
+    ("429 Too Many Requests", "failed", "takes no messages in"),
+    ("503 Service Unavailable", "failed", "takes no messages in"),
+    ("404 Not Found", "failed", "does not know this bot"),
+    ("200 OK", "failed", "another program"),
+]
+
+
+@pytest.mark.parametrize(("answer", "status", "words"), REFUSALS)
+def test_a_rehearsal_that_is_not_let_in_says_why(
+    answer: str, status: str, words: str, doctor: Doctor
+) -> None:
+    with serving(sending(http(answer))) as server:
+        report = doctor.look("rehearsal", PORT=str(server.port))
+
+    (finding,) = [f for f in report.findings("rehearsal") if f["seen"].startswith("feishu")]
+    assert finding["status"] == status
+    assert words in json.dumps(finding)
+
+
+async def test_a_rehearsal_that_gets_a_busy_reply_says_so(
+    doctor: Doctor, redis_server: RedisServer
+) -> None:
+    full = {"DINGTALK__BUSY_REPLY": "true", "ASYNC_PROCESSING__QUEUE_CAPACITY": "1"}
+    async with running(settings_for(redis_server.url, **full)) as gateway:
+        assert (await gateway.post(build("dingtalk"))).status == 200
+        named = ("--ingress", gateway.url)
+        report = await asyncio.to_thread(doctor.look, "rehearsal", more=named)
+
+    (finding,) = [f for f in report.findings("rehearsal") if f["seen"].startswith("dingtalk")]
+    assert "busy reply" in finding["seen"]
+    assert "takes no messages in" in finding["means"]
