@@ -152,8 +152,28 @@ def test_a_wrong_secret_is_the_platforms_word(platform: str, doctor: Doctor) -> 
 
     finding = report.only("credentials", "failed")
     assert finding["seen"].startswith(platform.lower())
-    assert "does not know this app id" in finding["means"]
+    assert "id and secret" in finding["cure"]
     assert "not-the-secret" not in json.dumps(report.value)
+
+
+STRANGERS = [
+    ("DINGTALK", http("404 Not Found")),
+    ("FEISHU", http("404 Not Found")),
+    ("FEISHU", http("403 Forbidden", "<html>")),  # DingTalk itself says so to who calls too often
+]
+
+
+@pytest.mark.parametrize(("platform", "answer"), STRANGERS)
+def test_what_is_not_the_platform_says_nothing_of_the_secret(
+    platform: str, answer: bytes, doctor: Doctor
+) -> None:
+    with serving(sending(answer)) as server:
+        base = f"http://127.0.0.1:{server.port}"
+        report = doctor.look("credentials", **{f"{platform}__API_BASE": base})
+
+    finding = report.only("credentials", "failed")
+    assert "is not the platform" in finding["means"]
+    assert "API_BASE" in finding["cure"]
 
 
 def test_a_platform_that_can_not_be_reached_is_told(doctor: Doctor) -> None:

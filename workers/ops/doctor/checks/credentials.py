@@ -50,16 +50,34 @@ def _refused(bot: Bot, host: str, error: TaskError) -> Finding:
             "wait; if it stays so, look at the app's quota in the developer console",
         )
     if isinstance(error, PermanentError):
-        return failed(
-            seen,
-            "The platform does not know this app id with this secret: no reply can be sent.",
-            "copy id and secret anew from the app's page in the developer console; the first of a "
-            "list is the one in use",
-            "clawdbot doctor --only credentials",
-        )
+        return _not_the_platform(seen) if _has_no_word_of_it(error) else _unwelcome(seen)
     return failed(
         seen,
         "Replies can't be sent from here; they are retried for half an hour, then dead letters.",
         "look at DNS, firewall and proxy (HTTPS_PROXY, REQUESTS_CA_BUNDLE) of this machine",
         f"curl -sv https://{host}/ -o /dev/null",
+    )
+
+
+def _has_no_word_of_it(error: PermanentError) -> bool:
+    """A status without a code, or nothing that could be asked: see the rooms' `errors.py`."""
+    return ":http_" in error.code or error.code.startswith("http:")
+
+
+def _not_the_platform(seen: str) -> Finding:
+    return failed(
+        seen,
+        "What answers there is not the platform: no reply can be sent.",
+        "correct this bot's API_BASE, or have the proxy on the way let the platform through",
+        "clawdbot config show",
+    )
+
+
+def _unwelcome(seen: str) -> Finding:
+    return failed(
+        seen,
+        "The platform refuses this app; its own words are above. No reply can be sent.",
+        "copy id and secret anew from the app's page in the developer console (the first of a list "
+        "is the one in use); if the app has a list of allowed addresses, add this machine's",
+        "clawdbot doctor --only credentials",
     )
