@@ -60,6 +60,14 @@ def test_an_unknown_check_is_wrong_usage(doctor: Doctor) -> None:
     assert doctor.run("--only", "nonsense").exit_code == 2
 
 
+@pytest.mark.parametrize("option", ["--ingress", "--flower"])
+def test_an_address_without_its_scheme_is_wrong_usage(option: str, doctor: Doctor) -> None:
+    told = doctor.run(option, "ingress:18789")
+
+    assert told.exit_code == 2
+    assert "http://" in told.output
+
+
 def test_help_tells_bound_and_checks_without_settings(doctor: Doctor) -> None:
     told = doctor.run("--help", PORT="many")
 

@@ -5,13 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from redis.exceptions import TimeoutError
 
 from shared.config import load_settings
+from shared.errors import (
+    DeadlineError,
+    NotSentError,
+    OutcomeUnknownError,
+    PermanentError,
+    TaskError,
+)
+from shared.http_values import HttpRequest, HttpResponse
+from workers.client import HttpClient
+from workers.deadline import Deadline
 from workers.ops.doctor.check import Check, Outcome, Run, together
+from workers.ops.doctor.checks import ingress
 from workers.ops.doctor.checks.redis_server import address_of
 from workers.ops.doctor.command import local_url
 from workers.ops.doctor.finding import Finding, Status, failed, ok, skipped, warning, worst
@@ -100,6 +112,33 @@ def test_a_slow_look_holds_up_no_other(never: threading.Event) -> None:
 
 def test_nothing_to_look_at_together_is_nothing() -> None:
     assert list(together([])) == []
+
+
+class Network(HttpClient):
+    """Every call ends so."""
+
+    def __init__(self, error: TaskError) -> None:
+        self._error = error
+
+    def send(self, request: HttpRequest, deadline: Deadline) -> HttpResponse:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (NotSentError("http:connect"), "nobody answers"),
+        (DeadlineError("deadline:total"), "nobody answers"),  # a firewall swallows what is sent
+        (PermanentError("http:request"), "nobody answers"),
+        (OutcomeUnknownError("http:cut"), "takes connections and does not answer"),
+    ],
+)
+def test_an_ingress_takes_a_connection_when_a_request_went_out(
+    error: TaskError, words: str, subject: Subject
+) -> None:
+    (finding,) = ingress.look(replace(subject, http=Network(error)))
+
+    assert words in finding.seen
 
 
 def test_the_worst_finding_speaks_for_all() -> None:

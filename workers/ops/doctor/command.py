@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 import click
 
@@ -22,6 +23,13 @@ NTP = ("ntp.aliyun.com", "pool.ntp.org")
 EXIT_SETTINGS = 2
 
 Tell = Callable[[Outcome], None]
+
+
+def _origin(_: click.Context, __: click.Parameter, url: str | None) -> str | None:
+    parts = urlsplit(url or "http://host")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise click.BadParameter(f"{url} does not begin with http://host or https://host")
+    return url and url.rstrip("/")
 
 
 @click.command(
@@ -47,9 +55,19 @@ Tell = Callable[[Outcome], None]
     metavar="NAME",
     help="This check; more may be named.",
 )
-@click.option("--ingress", metavar="URL", help="Where the ingress is; default: this machine.")
 @click.option(
-    "--flower", metavar="URL", default=FLOWER_URL, show_default=True, help="Where Flower is."
+    "--ingress",
+    metavar="URL",
+    callback=_origin,
+    help="Where the ingress is; default: this machine.",
+)
+@click.option(
+    "--flower",
+    metavar="URL",
+    callback=_origin,
+    default=FLOWER_URL,
+    show_default=True,
+    help="Where Flower is.",
 )
 @click.option(
     "--ntp", metavar="HOST", multiple=True, default=NTP, show_default=True, help="A time server."
@@ -72,8 +90,8 @@ def doctor(
         outcomes, exit_code = _without_settings(checks, error, tell), EXIT_SETTINGS
     else:
         settings = follower.loaded.settings
-        url = (ingress or local_url(settings)).rstrip("/")
-        subject = Subject(settings, url, flower.rstrip("/"), ntp, faults(follower))
+        url = ingress or local_url(settings)
+        subject = Subject(settings, url, flower, ntp, faults(follower))
         outcomes = examine(checks, subject, tell)
     took_s = time.monotonic() - started
     if as_json:

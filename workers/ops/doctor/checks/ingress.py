@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shared.errors import NotSentError, TaskError
+from shared.errors import OutcomeUnknownError, TaskError
 from shared.http_values import HttpResponse
 from workers.ops.doctor.finding import Finding, failed, ok, warning
 from workers.ops.doctor.subject import Subject, port_of, reason
@@ -20,7 +20,8 @@ def look(subject: Subject) -> Iterator[Finding]:
     try:
         response = subject.get(f"{url}/ready?deep=1")
     except TaskError as error:
-        yield _nobody(url, error) if isinstance(error, NotSentError) else _silent(url, error)
+        took_it = isinstance(error, OutcomeUnknownError)  # all others: nothing was sent
+        yield _silent(url, error) if took_it else _nobody(url, error)
         return
     yield _state(url, response) if is_ours(response) else _foreign(url, response)
 
