@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -126,6 +127,24 @@ def test_a_time_server_that_says_nothing_useful_is_left_out(answer: bytes, docto
     (finding,) = [f for f in report.findings("clock") if f"server {server}" in f["seen"]]
     assert finding["status"] == "skipped"
     assert report.exit_code == 0
+
+
+def test_a_name_server_that_keeps_silent_costs_no_other_clock(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, over = socket.getaddrinfo, threading.Event()
+
+    def look_up(host: str, *more: Any, **options: Any) -> Any:
+        if host == "ntp.example":
+            over.wait()
+        return known(host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    report = doctor.look("clock", more=("--ntp", "ntp.example"))
+    over.set()
+
+    assert report.exit_code == 0
+    assert "NTP server ntp.example gives no time" in json.dumps(report.findings("clock"))
 
 
 # --- signatures and credentials -----------------------------------------------------------------

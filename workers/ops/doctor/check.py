@@ -71,7 +71,7 @@ class Run:
     def _no_end(self) -> Finding:
         return failed(
             f"no end after {self._check.timeout_s:g} s",
-            f"What it looks at ({self._check.looks_at}) accepts calls and does not answer them.",
+            f"What it looks at ({self._check.looks_at}) does not answer, or not in time.",
             "look whether that machine, or the network on the way, is overloaded or stopped",
             f"clawdbot doctor --only {self._check.name}",
         )

@@ -65,7 +65,7 @@ def _ntp(subject: Subject, server: str) -> Iterator[Finding]:
     try:
         with _Midpoint(subject) as local:
             theirs = sntp.ask(server, NTP_TIMEOUT_S)
-    except (OSError, ValueError) as error:
+    except (TaskError, OSError, ValueError) as error:
         yield skipped(f"NTP server {server} gives no time ({type(error).__name__})")
         return
     yield _compared(f"NTP server {server}", local.time - theirs)
