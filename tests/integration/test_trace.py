@@ -108,6 +108,28 @@ def test_a_replay_is_no_attempt(bench: Bench, operator: Operator) -> None:
     assert "process: replayed" in told(way(operator, first))
 
 
+def test_an_event_that_ends_while_it_is_looked_at_is_a_finished_one(
+    bench: Bench, push: Lanes, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = accepted(bench)
+    bench.processed(first, "one")
+    claim = bench.claim_reply(first, push)
+    read = operator.client.hgetall
+
+    def ended_first(name: str) -> Any:
+        monkeypatch.setattr(operator.client, "hgetall", read)
+        push.settle(claim, next_part=1, parts=1, route="reply")
+        return read(name)
+
+    monkeypatch.setattr(operator.client, "hgetall", ended_first)
+
+    assert way(operator, first)["fate"] == "answered"
+
+
+def test_scripts_are_made_once_for_a_command(operator: Operator) -> None:
+    assert operator.lanes is operator.lanes
+
+
 def test_a_finished_event_still_tells_workers_route_and_last_failure(
     bench: Bench, push: Lanes, operator: Operator
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import click
@@ -35,7 +35,7 @@ class Operator:
     client: redis.Redis
     bots: list[BotKeys]
 
-    @property
+    @cached_property
     def lanes(self) -> Lanes:
         """The scripts, called by nobody's worker."""
         return Lanes(self.client, owner="clawdbot", templates=hint_templates())

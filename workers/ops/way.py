@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from shared.state import keys
 from shared.state.finished import Finished, ended_day, read_finished
 from shared.state.keys import BotKeys, LaneKeys
@@ -26,12 +28,13 @@ def follow(op: Operator, bot: BotKeys, trace_id: str) -> dict[str, Any]:
     told, as long as the record stands.
     """
     key = bot.event(trace_id)
-    if op.client.type(key) == "string":
+    try:
+        record = op.client.hgetall(key)
+    except ResponseError:  # it has ended: what is left of it is a line, and stays one
         line = op.client.get(key) or ""
         finished = read_finished(line, op.client.hgetall(keys.words(ended_day(line))))
         fate, steps, told, now = finished.fate, _finished_steps(finished), "", ""
     else:
-        record = op.client.hgetall(key)
         fate, steps = _fate(record), _steps(record)
         told, now = _w3c_id(record, trace_id), _now(op, record, trace_id)
     return {
