@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,7 +128,7 @@ def test_the_append_only_file_grows_as_documented(server: RedisServer) -> None:
     def size() -> int:
         return sum(part.stat().st_size for part in file.iterdir())
 
-    before, started = size(), time.monotonic()
+    before = size()
     for number in range(200):
         each = message(number)
         bench.accept(each)
@@ -137,5 +136,4 @@ def test_the_append_only_file_grows_as_documented(server: RedisServer) -> None:
         bench.lanes.settle(bench.claim_reply(each), next_part=1, parts=1)
     grown = (size() - before) / 200
 
-    assert time.monotonic() - started < 60
     assert grown < documented_bytes("append-only file") * (1 + SLACK)
