@@ -37,7 +37,8 @@ def _origin(_: click.Context, __: click.Parameter, url: str | None) -> str | Non
 
     Ends after {BOUND_S + 1:g} s at the latest, whatever is broken: the checks run side by side,
     each with a deadline. It changes nothing. It sends one signed message for each bot through the
-    gateway; no model and no person sees it (docs/operations.md).
+    gateway; no model and no person sees it (docs/operations.md). With CLAWDBOT_PUBLIC_URL one
+    unsigned call for each bot is refused, and stands in auth.log and its sums.
 
     Exit code 0: nothing failed · 1: something did · 2: wrong usage or settings.
 
