@@ -1,8 +1,8 @@
 """A run with every kind of trouble leaves no secret in any log, metric, Redis value, page or body.
 
 Searched for: the credentials, the master key, the Redis password, the keys of the ring, access
-tokens, every signature and every session webhook that was used, in all their spellings. Each place
-is proved to be searched by planting something in it.
+tokens, every signature and every session webhook that was used, in all their spellings. Each kind
+of places (`places`) is proved to be searched by planting something in one of them.
 """
 
 from __future__ import annotations
@@ -188,7 +188,8 @@ async def fail_everywhere(run: Run) -> None:
         await run.say(f"{platform}: answered", platform, "answered")
         await run.say(f"{platform}: by the robot", platform, "late", webhook_expires_in_s=30)
         target, fault = BROKEN[platform]
-        echo = f"no: {list(run.used.values())[-1]} {sorted(run.stack.secrets() - {SESSION_START})}"
+        known = sorted(run.stack.secrets() - {SESSION_START})
+        echo = f"no: {WORDS} {list(run.used.values())[-1]} {known}"
         await client.control(
             "faults", {"target": target, "match": "unsent", "times": 0, "message": echo, **fault}
         )
@@ -289,11 +290,14 @@ def may_have_words(where: str) -> bool:
 async def plant(run: Run, tmp_path: Path) -> dict[str, str]:
     """A secret of its own in every kind of place; what it is called says where."""
     client = run.stack.redis
-    names = ["a log", "a task", "a Celery message", "the name of a key"]
+    names = ["a log", "an output", "a report", "a task", "a Celery message", "the name of a key"]
     kinds = ("string", "hash", "list", "set", "zset", "stream")
     planted = {name: f"planted-{secrets.token_hex(12)}" for name in (*names, *kinds)}
     with (tmp_path / "logs/auth.log").open("a") as log:
         log.write(json.dumps({"message": planted["a log"]}) + "\n")
+    with run.stack.processes["ingress"].log.open("a") as output:
+        output.write(f"{planted['an output']}\n")
+    await run.clawdbot("conversation", "show", planted["a report"])
     client.set(f"planted:{planted['the name of a key']}", 1)
     client.set("planted:string", planted["string"])
     client.hset("planted:hash", "field", planted["hash"])

@@ -1,7 +1,8 @@
 """What each answer of DingTalk means for us. The table in README.md is this one, in words.
 
 Webhooks answer HTTP 200 with `errcode`; the API answers HTTP 4xx/5xx with a string `code`, and
-HTTP 403 both for "too fast" and for "not permitted", so only the code tells.
+HTTP 403 both for "too fast" and for "not permitted", so only the code tells. What it says about a
+send besides is left out: it may repeat the message.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def session_error_in(response: HttpResponse) -> TaskError | None:
     answer = response.json_object()
     if response.status == 200 and _code(answer) == "0":
         return None
-    error = _error(answer, response)
-    if isinstance(error, TokenRejectedError) or _is_expired(error, response):
+    error = _error(answer, response, vendor_detail("", _reference(answer)))
+    if isinstance(error, TokenRejectedError) or _is_expired(error, answer, response):
         # The webhook carries its own token; there is none of ours to fetch again.
         return RouteExpiredError(error.code, error.detail)
     return error
@@ -76,7 +77,7 @@ def robot_error_in(response: HttpResponse) -> TaskError | None:
     answer = response.json_object()
     if response.status == 200 and string_in(answer.get("processQueryKey")):
         return _about_person(answer)
-    return _error(answer, response)
+    return _error(answer, response, vendor_detail("", _reference(answer)))
 
 
 def token_error_in(response: HttpResponse) -> TaskError | None:
@@ -84,7 +85,7 @@ def token_error_in(response: HttpResponse) -> TaskError | None:
     answer = response.json_object()
     if response.status == 200 and answer.get("accessToken"):
         return None
-    error = _error(answer, response)
+    error = _error(answer, response, vendor_detail(_words(answer), _reference(answer)))
     if isinstance(error, OutcomeUnknownError):
         return TransientError(error.code, error.detail)
     if isinstance(error, TokenRejectedError | RouteExpiredError):
@@ -105,7 +106,7 @@ def _about_person(answer: dict[str, Any]) -> TaskError | None:
     return None
 
 
-def _error(answer: dict[str, Any], response: HttpResponse) -> TaskError:
+def _error(answer: dict[str, Any], response: HttpResponse, detail: str) -> TaskError:
     if _is_punished(answer, response):
         return RateLimitedError(
             "dingtalk:punished",
@@ -115,7 +116,7 @@ def _error(answer: dict[str, Any], response: HttpResponse) -> TaskError:
     code = _code(answer)
     wait_s = _wait_s(code, response)
     name = f"dingtalk:{code}" if code else f"dingtalk:http_{response.status}"
-    detail = _detail(answer) or f"HTTP {response.status} without a usable code"
+    detail = detail or f"HTTP {response.status}"
     if wait_s:
         return RateLimitedError(name, detail, retry_after_s=wait_s)
     if response.status == 504:
@@ -159,11 +160,11 @@ def _is_punished(answer: dict[str, Any], response: HttpResponse) -> bool:
     return response.status < 500 and response.body.lstrip()[:1] == b"<"
 
 
-def _is_expired(error: TaskError, response: HttpResponse) -> bool:
+def _is_expired(error: TaskError, answer: dict[str, Any], response: HttpResponse) -> bool:
     """The answer of an expired webhook isn't documented: its words and a 404 or 410 count, too."""
     if not isinstance(error, PermanentError):
         return False
-    return response.status in (404, 410) or _EXPIRED_WORDS.search(error.detail) is not None
+    return response.status in (404, 410) or _EXPIRED_WORDS.search(_words(answer)) is not None
 
 
 def _code(answer: dict[str, Any]) -> str:
@@ -174,7 +175,10 @@ def _code(answer: dict[str, Any]) -> str:
     return text if _CODE.fullmatch(text) else ""
 
 
-def _detail(answer: dict[str, Any]) -> str:
-    words = answer.get("errmsg") or answer.get("message")
+def _words(answer: dict[str, Any]) -> str:
+    return string_in(answer.get("errmsg") or answer.get("message"))
+
+
+def _reference(answer: dict[str, Any]) -> str:
     request_id = string_in(answer.get("requestid"))
-    return vendor_detail(words, f"(request id {request_id})" if request_id else "")
+    return f"(request id {request_id})" if request_id else ""

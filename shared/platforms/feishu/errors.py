@@ -37,19 +37,27 @@ _GATEWAY = frozenset({502, 504})
 
 
 def reply_error_in(response: HttpResponse) -> TaskError | None:
-    """The error that the answer to a reply means; None when the platform took it."""
+    """The error that the answer to a reply means; None when the platform took it.
+
+    The platform's words are left out: they may repeat the message.
+    """
+    return _error_in(response, with_words=False)
+
+
+def _error_in(response: HttpResponse, *, with_words: bool) -> TaskError | None:
     answer = response.json_object()
     code = answer.get("code")
     if not isinstance(code, int) or isinstance(code, bool) or abs(code) > MAX_CODE:
         return _by_status(response)
     if code == 0 and response.status == 200:
         return None
-    return _by_code(code, response, _detail(answer, response))
+    words = answer.get("msg") if with_words else ""
+    return _by_code(code, response, _detail(words, answer, response))
 
 
 def read_error_in(response: HttpResponse) -> TaskError | None:
     """The error that the answer to a mere question means. Asking twice does no harm."""
-    error = reply_error_in(response)
+    error = _error_in(response, with_words=True)
     if isinstance(error, OutcomeUnknownError):
         return TransientError(error.code, error.detail)
     return error
@@ -96,7 +104,8 @@ def _rate_limited(name: str, response: HttpResponse, detail: str) -> RateLimited
     return RateLimitedError(name, detail, retry_after_s=wait_s)
 
 
-def _detail(answer: dict[str, Any], response: HttpResponse) -> str:
-    """The platform's words and the log id that its support asks for."""
+def _detail(words: Any, answer: dict[str, Any], response: HttpResponse) -> str:
+    """The platform's words, and the log id that its support asks for."""
     log_id = response.headers.get("x-tt-logid") or object_in(answer.get("error")).get("log_id")
-    return vendor_detail(answer.get("msg"), f"(log id {log_id})" if log_id else "")
+    told = vendor_detail(words, f"(log id {log_id})" if log_id else "")
+    return told or f"HTTP {response.status}"

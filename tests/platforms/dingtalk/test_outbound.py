@@ -285,6 +285,21 @@ def test_every_other_answer_has_a_fate(
     assert error.code == code
 
 
+@pytest.mark.parametrize("route", [SESSION, ROBOT])
+def test_what_a_refused_message_is_told_to_hold_is_left_out(route: Route) -> None:
+    words = "消息内容不合法：我的密码是小猫"
+    webhook, api = {"errcode": 430101, "errmsg": words}, {"code": "new", "message": words}
+    body = webhook if route == SESSION else api
+    assert _error(route, _answer(400, body)).detail == "HTTP 400"
+    assert _error(route, _answer(400, {**body, "requestid": "R1"})).detail == "(request id R1)"
+
+
+def test_what_is_said_about_a_refused_token_is_kept() -> None:
+    answer = _answer(400, {"code": "invalidClientIdOrSecret", "message": "no such app"})
+    with pytest.raises(PermanentError, match="no such app"):
+        _outbound().read_token(answer)
+
+
 def test_a_taken_message_is_delivered_with_its_key() -> None:
     taken = {"processQueryKey": "q", "invalidStaffIdList": [], "flowControlledStaffIdList": []}
     assert _outbound().read_reply(ROBOT, _answer(200, taken)) == Delivered("q")
