@@ -96,6 +96,16 @@ def test_dead_list_for_programs_names_bot_and_message(operator: Operator, bench:
     assert letter["message_id"] == first.message_id
 
 
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_dead_list_of_no_letters_is_refused(limit: str, operator: Operator, bench: Bench) -> None:
+    killed(bench)
+
+    result = operator.run("dead", "list", "--limit", limit)
+
+    assert result.exit_code == 2
+    assert "--limit" in result.output
+
+
 @pytest.mark.parametrize("by", ["trace_id", "message_id"])
 def test_dead_show_has_the_message_the_reason_and_the_history(
     by: str, operator: Operator, bench: Bench

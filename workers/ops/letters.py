@@ -31,7 +31,13 @@ def dead() -> None:
 
 
 @dead.command("list")
-@click.option("--limit", default=EXAMPLE_LIMIT, show_default=True, help="Newest first.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=EXAMPLE_LIMIT,
+    show_default=True,
+    help="Newest first.",
+)
 @json_option
 def list_letters(limit: int, as_json: bool) -> None:
     """One line a letter: when it died, in which stage, why.
