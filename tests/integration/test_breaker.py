@@ -155,6 +155,38 @@ def test_a_probe_whose_process_died_is_replaced(
     assert probe not in ("", lost)
 
 
+@pytest.fixture
+def replaced(process: Process, redis_client: redis.Redis) -> str:
+    """A probe of `process` that takes so long that there is another by now."""
+    process.fail(4)
+    end_the_wait(redis_client)
+    slow = process.later()
+    redis_client.hset(keys.breaker("main"), "probe_until", 1)
+    assert Process(redis_client).later() not in ("", slow)
+    return slow
+
+
+def test_a_slow_probe_closes_it_although_there_is_another_by_now(
+    process: Process, replaced: str, redis_client: redis.Redis
+) -> None:
+    process.breaker.ended(replaced, first_token_s=20)
+
+    assert process.breaker.permit() == ""
+    assert Process(redis_client).later() == ""
+
+
+def test_a_slow_probe_that_fails_leaves_the_decision_to_the_other(
+    process: Process, replaced: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = redis_client.hgetall(keys.breaker("main"))
+    caplog.clear()
+
+    process.breaker.ended(replaced, first_token_s=None)
+
+    assert redis_client.hgetall(keys.breaker("main")) == before
+    assert caplog.messages == []
+
+
 def test_calls_from_before_it_opened_change_nothing(
     process: Process, redis_client: redis.Redis
 ) -> None:

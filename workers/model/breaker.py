@@ -21,7 +21,7 @@ from shared.state import keys
 from shared.state.scripts import script
 
 LOOK_S = 1.0  #: how old the knowledge of a closed breaker may be
-PROBE_S = 15.0  #: a probe that took longer than this is given up
+PROBE_S = 15.0  #: after this another call may be the probe, too
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Breaker:
             metadata = {"model": self._model, "open_s": open_ms / 1000}
             logger.warning("breaker.open", extra={"metadata": metadata})
             self._hold_off(open_ms / 1000)
-        elif probe:
+        elif probe and not failed:
             logger.warning("breaker.closed", extra={"metadata": {"model": self._model}})
             self._ask_again_at = 0.0
 

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Calls of an endpoint ended: count them, open its breaker if too many failed. A probe decides.
+-- Calls of an endpoint ended: count them, open its breaker if too many failed. A probe decides, and
+-- one that took long enough to be replaced may still close it: it works.
 -- KEYS 1 breaker
 -- ARGV 1 calls that went well  2 calls that failed  3 probe id, or ''
 --   4 window in ms  5 failures that open it (0: never)  6 share of failures, in thousandths
@@ -36,12 +37,12 @@ end
 
 local open_until = field('open_until')
 if open_until > 0 then
-  if ARGV[3] == '' or redis.call('HGET', KEYS[1], 'probe') ~= ARGV[3] then
-    return math.max(0, open_until - now)  -- a call from before it opened
+  if ARGV[3] ~= '' and failed == 0 then
+    redis.call('DEL', KEYS[1])
+    return 0
   end
-  if failed > 0 then return open() end
-  redis.call('DEL', KEYS[1])
-  return 0
+  if redis.call('HGET', KEYS[1], 'probe') == ARGV[3] then return open() end
+  return math.max(0, open_until - now)  -- a call from before it opened, or a probe that was replaced
 end
 local all_ok, all_failed = count()
 local limit = tonumber(ARGV[5])
