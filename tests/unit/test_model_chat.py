@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,15 @@ from shared.errors import (
 from shared.http_values import HttpRequest, HttpResponse
 from shared.trace_context import Trace
 from workers.deadline import Deadline
-from workers.model.chat import MAX_TEXT_BYTES, Answer, Model, OnText, chat_request, read_answer
+from workers.model.chat import (
+    MAX_REASONING_BYTES,
+    MAX_TEXT_BYTES,
+    Answer,
+    Model,
+    OnText,
+    chat_request,
+    read_answer,
+)
 from workers.model.errors import http_error, is_retryable, server_delay_s
 
 VECTORS = json.loads(
@@ -256,6 +265,21 @@ def test_reasoning_of_a_whole_answer_is_kept_apart() -> None:
     body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
     answer = ask(Wire(body), stream=False)
     assert (answer.text, answer.reasoning) == ("答", "想")
+
+
+def test_reasoning_without_end_is_read_and_not_held() -> None:
+    thought = said(None, reasoning_content="t" * 100_000)
+    wire = Wire(*[thought] * 100, said("a", "stop"), DONE)
+
+    tracemalloc.start()
+    try:
+        answer = ask(wire)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert (answer.text, len(answer.reasoning)) == ("a", MAX_REASONING_BYTES)
+    assert peak_bytes < 2_000_000
 
 
 STALLED = DeadlineError("deadline:stalled", "no progress in time")

@@ -28,7 +28,7 @@ from workers.model.errors import body_error, http_error
 from workers.model.sse import SseEvent, SseParser
 
 MAX_TEXT_BYTES = 256 * 1024  #: of visible text; more is cut
-MAX_REASONING_BYTES = 64 * 1024  #: kept of it; more is forgotten
+MAX_REASONING_BYTES = 64 * 1024  #: kept of it; more is not even held
 MAX_BODY_BYTES = 4 * 1024 * 1024  #: of a whole answer: escaped text, and reasoning beside it
 
 OnText = Callable[[], None] | None  #: told once that an answer has begun
@@ -186,6 +186,7 @@ class Reading:
         self._pieces: list[str] = []
         self._thoughts: list[str] = []
         self._text_bytes = 0
+        self._thought_chars = 0
         self._began_at = time.monotonic()
         self._first_token_s: float | None = None
         self._finish_reason = ""
@@ -234,7 +235,9 @@ class Reading:
     def _take_words(self, said: Mapping[str, Any]) -> None:
         text, thought = said.get("content"), said.get("reasoning_content")
         if isinstance(thought, str) and thought:
-            self._thoughts.append(thought)
+            if self._thought_chars < MAX_REASONING_BYTES:
+                self._thoughts.append(thought)
+                self._thought_chars += len(thought)
         elif not (isinstance(text, str) and text):
             return
         if self._first_token_s is None:
