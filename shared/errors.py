@@ -20,6 +20,7 @@ ClawdBotError
     ├── RouteExpiredError     this way to the person is closed: take the next route
     └── PermanentError        will never succeed: dead letter at once
         └── KeyRefusedError     the model's endpoint refused the key: try another
+            └── NoKeyError        there is no key to ask with: the endpoint was not asked
 """
 
 from __future__ import annotations
@@ -130,3 +131,7 @@ class PermanentError(TaskError):
 
 class KeyRefusedError(PermanentError):
     """The model's endpoint does not accept the key; another one may be accepted."""
+
+
+class NoKeyError(KeyRefusedError):
+    """There is no key, or the cloud gives none for the pairs: the model was not asked."""

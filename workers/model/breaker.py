@@ -57,6 +57,7 @@ class Breaker:
         self._key = keys.breaker(model)
         self._permit = client.register_script(script("breaker_permit"))
         self._report = client.register_script(script("breaker_report"))
+        self._return = client.register_script(script("breaker_return"))
         self._looked_at = -LOOK_S
         self._open_until = 0.0
         self._ask_again_at = 0.0  # a probe of another process may close it at any time
@@ -86,6 +87,16 @@ class Breaker:
             self._tell(probe, failed=0)
         else:
             self._count_success()
+
+    def give_back(self, probe: str) -> None:
+        """A permitted call was not made."""
+        if not probe:
+            return
+        try:
+            self._return(keys=[self._key], args=[probe])
+        except RedisError as error:  # then another one is let through after PROBE_S
+            self._log_blind(error)
+        self._ask_again_at = 0.0
 
     def _look(self, now: float) -> str:
         self._looked_at = now

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
-from shared.errors import KeyRefusedError, PermanentError, TaskError, TransientError
+from shared.errors import (
+    BusyError,
+    KeyRefusedError,
+    NoKeyError,
+    PermanentError,
+    TaskError,
+    TransientError,
+)
 from shared.trace_context import Trace
 from workers.deadline import Deadline
 from workers.metrics import Metrics
 from workers.model.breaker import Breaker
 from workers.model.chat import Answer, Model, OnText
-from workers.model.keys import KeySource
+from workers.model.keys import KeySource, ModelKey
 from workers.model.slots import Slots
 
 logger = logging.getLogger(__name__)
@@ -73,17 +81,20 @@ class Endpoint:
         slot_wait_s: float,
     ) -> Answer:
         probe = self._breaker.permit()
-        with self._slots.taken(self.name, slot_wait_s):
-            deadline.progress()  # the wait for our own slot is not the model's silence
-            started = time.monotonic()
-            try:
+        try:
+            with self._slots.taken(self.name, slot_wait_s):
+                deadline.progress()  # the wait for our own slot is not the model's silence
+                started = time.monotonic()
                 answer = self._with_a_key(messages, deadline, trace, on_text)
-            except TransientError:
-                self._breaker.ended(probe, first_token_s=None)
-                raise
-            except PermanentError:  # it was there, and refused; any other error says nothing of it
-                self._breaker.ended(probe, first_token_s=0.0)
-                raise
+        except (BusyError, NoKeyError):  # it was not asked
+            self._breaker.give_back(probe)
+            raise
+        except TransientError:
+            self._breaker.ended(probe, first_token_s=None)
+            raise
+        except PermanentError:  # it was there, and refused; any other error says nothing of it
+            self._breaker.ended(probe, first_token_s=0.0)
+            raise
         self._metrics.answered(self.name, answer, time.monotonic() - started)
         self._breaker.ended(probe, first_token_s=answer.first_token_s)
         return answer
@@ -92,7 +103,7 @@ class Endpoint:
         self, messages: ChatMessages, deadline: Deadline, trace: Trace, on_text: OnText
     ) -> Answer:
         refusal: KeyRefusedError | None = None
-        for key in self._keys.usable(deadline):
+        for key in self._usable(deadline):
             try:
                 return self._model.answer(messages, key.bearer, deadline, trace, on_text)
             except KeyRefusedError as error:
@@ -100,4 +111,10 @@ class Endpoint:
                 metadata = {"model": self.name, "key": key.id, "code": error.code}
                 logger.warning("key.refused", extra={"metadata": metadata})
                 self._keys.refused(key)
-        raise refusal or KeyRefusedError("model:no_key", f"the model {self.name} has no valid key")
+        raise refusal or NoKeyError("model:no_key", f"the model {self.name} has no valid key")
+
+    def _usable(self, deadline: Deadline) -> Iterator[ModelKey]:
+        try:
+            yield from self._keys.usable(deadline)
+        except PermanentError as error:  # the cloud's, that exchanges pairs: no word of the model
+            raise NoKeyError(error.code, error.detail) from error

@@ -1,0 +1,134 @@
+"""One model with its breaker, slots and keys, on a real Redis; only what it says is made up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+import redis
+
+from shared.errors import BusyError, KeyRefusedError, PermanentError, TaskError, TransientError
+from shared.state import keys
+from shared.trace_context import Trace
+from workers.deadline import Deadline
+from workers.metrics import Metrics
+from workers.model.breaker import Breaker, Limits
+from workers.model.chat import Answer, Model
+from workers.model.endpoint import Endpoint
+from workers.model.keys import ModelKey
+from workers.model.slots import Slots
+
+NAME = "main"
+LIMITS = Limits(failures=1, ratio=0.5, window_s=30, open_s=20)
+
+Says = Callable[[Deadline], Answer]
+
+
+class Said:
+    """In the place of `Model`: does what it was given."""
+
+    def __init__(self, says: Says) -> None:
+        self.says = says
+
+    def answer(self, _: Any, __: str, deadline: Deadline, *___: Any) -> Answer:
+        return self.says(deadline)
+
+
+class Keys:
+    """In the place of a key source: one key, or `failure`."""
+
+    def __init__(self) -> None:
+        self.failure: TaskError | None = None
+
+    def usable(self, _: Deadline) -> Iterator[ModelKey]:
+        if self.failure is not None:
+            raise self.failure
+        yield ModelKey("key-1", "sk-1")
+
+    def refused(self, _: ModelKey) -> None:
+        """Nobody asks again."""
+
+
+class Bench:
+    """An endpoint with one slot, whose breaker opens with the first failure."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.keys = Keys()
+        self.slots = Slots(client, {NAME: 1}, 0)
+
+    def endpoint(self, says: Says, name: str = NAME) -> Endpoint:
+        """As another process would have it: it knows nothing of the breaker."""
+        model, breaker = cast(Model, Said(says)), Breaker(self.client, name, LIMITS)
+        return Endpoint(name, model, self.keys, breaker, self.slots, Metrics())
+
+    def ask(self, says: Says) -> str:
+        return self.endpoint(says).answer([], Deadline(60, 5), Trace("trace")).text
+
+    def await_probe(self) -> None:
+        """Open the breaker, and end the time for which it is open."""
+        with pytest.raises(TransientError):
+            self.ask(failing(TransientError("model:500")))
+        self.client.hset(keys.breaker(NAME), "open_until", 1)
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self.client.hexists(keys.breaker(NAME), "open_until"))
+
+
+@pytest.fixture
+def bench(redis_client: redis.Redis) -> Bench:
+    return Bench(redis_client)
+
+
+def hello(_: Deadline) -> Answer:
+    return Answer("hello")
+
+
+def failing(error: TaskError) -> Says:
+    def says(_: Deadline) -> Answer:
+        raise error
+
+    return says
+
+
+def test_a_probe_that_finds_no_slot_leaves_its_turn_to_the_next_call(bench: Bench) -> None:
+    bench.await_probe()
+    endpoint = bench.endpoint(hello)
+    with bench.slots.taken(NAME, 0):
+        for _ in range(2):
+            with pytest.raises(BusyError):
+                endpoint.answer([], Deadline(60, 5), Trace("trace"))
+
+    assert bench.is_open
+    assert bench.ask(hello) == "hello"
+    assert not bench.is_open
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [KeyRefusedError("baidu:401"), PermanentError("baidu:404")],
+    ids=lambda error: error.code,
+)
+def test_a_probe_without_a_key_leaves_its_turn_to_the_next_call(
+    bench: Bench, failure: TaskError
+) -> None:
+    bench.await_probe()
+    bench.keys.failure = failure
+
+    with pytest.raises(KeyRefusedError, match=failure.code):
+        bench.ask(hello)
+
+    assert bench.is_open, "nobody knows whether the model is back"
+    bench.keys.failure = None
+    assert bench.ask(hello) == "hello"
+
+
+def test_a_probe_that_the_model_refuses_closes_the_breaker(bench: Bench) -> None:
+    bench.await_probe()
+
+    with pytest.raises(KeyRefusedError, match="model:401"):
+        bench.ask(failing(KeyRefusedError("model:401")))
+
+    assert not bench.is_open
