@@ -14,6 +14,7 @@ from shared.trace_context import Trace
 from workers.deadline import Deadline
 from workers.metrics import Metrics
 from workers.model.breaker import Breaker, Limits
+from workers.model.chain import Models
 from workers.model.chat import Answer, Model
 from workers.model.endpoint import Endpoint
 from workers.model.keys import ModelKey
@@ -21,6 +22,16 @@ from workers.model.slots import Slots
 
 NAME = "main"
 LIMITS = Limits(failures=1, ratio=0.5, window_s=30, open_s=20)
+
+
+class Clock:
+    """Monotonic seconds that tests turn."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
 
 Says = Callable[[Deadline], Answer]
 
@@ -132,3 +143,42 @@ def test_a_probe_that_the_model_refuses_closes_the_breaker(bench: Bench) -> None
         bench.ask(failing(KeyRefusedError("model:401")))
 
     assert not bench.is_open
+
+
+def chain_of(bench: Bench, *says: Says) -> Callable[[Deadline], Answer]:
+    """A chain of `main`, `other`, …, of which each says this."""
+    named = dict(zip((NAME, "other"), says, strict=True))
+    models = Models({name: bench.endpoint(does, name) for name, does in named.items()})
+    return lambda deadline: models.answer(tuple(named), [], deadline, Trace("trace"))
+
+
+def test_the_next_model_has_the_time_that_the_first_left(bench: Bench) -> None:
+    clock = Clock()
+    left: list[float] = []
+
+    def fail_late(_: Deadline) -> Answer:
+        clock.now += 3
+        raise TransientError("model:500")
+
+    def look(deadline: Deadline) -> Answer:
+        left.append(deadline.remaining())
+        return Answer("hello")
+
+    chain_of(bench, fail_late, look)(Deadline(60, 5, clock=clock))
+
+    assert left == [2]
+
+
+def test_the_wait_for_a_slot_is_not_the_models_silence(bench: Bench) -> None:
+    clock = Clock()
+    left: list[float] = []
+
+    def look(deadline: Deadline) -> Answer:
+        left.append(deadline.remaining())
+        return Answer("hello")
+
+    deadline = Deadline(60, 5, clock=clock)
+    clock.now += 2
+    bench.endpoint(look).answer([], deadline, Trace("trace"), slot_wait_s=2.5)
+
+    assert left == [5]

@@ -83,7 +83,8 @@ class Endpoint:
         probe = self._breaker.permit()
         try:
             with self._slots.taken(self.name, slot_wait_s):
-                deadline.progress()  # the wait for our own slot is not the model's silence
+                if slot_wait_s:
+                    deadline.progress()  # the wait for our own slot is not the model's silence
                 started = time.monotonic()
                 answer = self._with_a_key(messages, deadline, trace, on_text)
         except (BusyError, NoKeyError):  # it was not asked
