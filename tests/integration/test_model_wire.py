@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shared.errors import DeadlineError, NotSentError, TransientError
+from shared.errors import (
+    DeadlineError,
+    KeyRefusedError,
+    NotSentError,
+    RateLimitedError,
+    TransientError,
+)
 from shared.trace_context import Trace
 from tests.integration import slow_server as slow
 from workers.client import HttpClient
@@ -100,3 +108,27 @@ def test_endpoint_that_is_away_was_not_asked(client: HttpClient) -> None:
     server.close()
     with pytest.raises(NotSentError, match="http:connect"):
         ask(client, server)
+
+
+TOO_SHORT = b"Content-Length: 999\r\n\r\n{}"
+NOT_PACKED = b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("rest", [TOO_SHORT, NOT_PACKED], ids=["too short", "not packed"])
+def test_a_refusal_whose_body_cannot_be_read_is_still_a_refusal(
+    rest: bytes, stream: bool, client: HttpClient
+) -> None:
+    refused = partial(_say, b"HTTP/1.1 401 Unauthorized\r\n" + rest)
+    with slow.serving(refused) as server, pytest.raises(KeyRefusedError, match="model:401"):
+        ask(client, server, stream=stream)
+
+    limited = partial(_say, b"HTTP/1.1 429 Too Many\r\nRetry-After: 30\r\n" + rest)
+    with slow.serving(limited) as server, pytest.raises(RateLimitedError) as caught:
+        ask(client, server, stream=stream)
+    assert caught.value.retry_after_s == 30
+
+
+def _say(data: bytes, sock: socket.socket) -> None:
+    slow.read_request(sock)
+    sock.sendall(data)

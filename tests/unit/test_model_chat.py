@@ -71,10 +71,6 @@ class Wire:
         self.is_finished = False
         self.chunks_read = 0
 
-    def send(self, request: HttpRequest, _: Deadline, *, max_body_bytes: int = 0) -> HttpResponse:
-        self.requests.append(request)
-        return self.read(max_body_bytes)
-
     @contextmanager
     def stream(self, request: HttpRequest, _: Deadline) -> Iterator[Wire]:
         self.requests.append(request)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.errors import (
-    DeadlineError,
     OutcomeUnknownError,
     PermanentError,
     TaskError,
@@ -33,6 +32,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024  #: of a whole answer: escaped text, and reason
 
 OnText = Callable[[], None] | None  #: told once that an answer has begun
 
+_FIRST_REFUSAL = 400  #: the least status that is one
 _CUT_REASONS = frozenset({"length", "content_filter"})
 
 
@@ -113,27 +113,18 @@ class Model:
             stream=self._stream,
             trace_headers=trace.headers(self._new_span_id()),
         )
-        if self._stream:
-            return self._read_stream(request, deadline, on_text)
-        return self._ask(request, deadline)
+        return self._ask(request, deadline, on_text)
 
-    def _ask(self, request: HttpRequest, deadline: Deadline) -> Answer:
-        try:
-            response = self._client.send(request, deadline, max_body_bytes=MAX_BODY_BYTES)
-        except OutcomeUnknownError as error:
-            raise _repeatable(error) from error
-        return read_answer(response, now=self._clock())
-
-    def _read_stream(self, request: HttpRequest, deadline: Deadline, on_text: OnText) -> Answer:
+    def _ask(self, request: HttpRequest, deadline: Deadline, on_text: OnText) -> Answer:
         reading = Reading(on_text=on_text)
         try:
             with self._client.stream(request, deadline) as response:
-                if not _is_event_stream(response):
-                    return read_answer(response.read(MAX_BODY_BYTES), now=self._clock())
+                if not (self._stream and _is_event_stream(response)):
+                    return read_answer(_whole(response), now=self._clock())
                 _read_events(response, reading, deadline)
-        except OutcomeUnknownError as error:
+        except OutcomeUnknownError as error:  # without an effect: it is simply made again
             if not reading.has_answer:
-                raise _repeatable(error) from error
+                raise TransientError("model:cut", error.detail) from error
         except TransientError:
             if not reading.has_answer:
                 raise
@@ -301,17 +292,20 @@ def _parsed(parser: SseParser, chunk: bytes) -> list[SseEvent]:
         raise TransientError("model:bad_event", str(error)) from error
 
 
+def _whole(response: StreamedResponse) -> HttpResponse:
+    """Of a refusal, status and headers say enough: a body that can't be read is an empty one."""
+    try:
+        return response.read(MAX_BODY_BYTES)
+    except TransientError:
+        if response.status < _FIRST_REFUSAL:
+            raise
+        return HttpResponse(response.status, response.headers, b"")
+
+
 def _is_event_stream(response: StreamedResponse) -> bool:
     """Errors come as JSON, Qianfan's under HTTP 200, too; so does the answer of a server that
     can't stream."""
     return response.status == 200 and "json" not in response.headers.get("content-type", "")
-
-
-def _repeatable(error: OutcomeUnknownError) -> TransientError:
-    """A model call has no effect: when its outcome is unknown, it is simply made again."""
-    if error.code.startswith("deadline:"):
-        return DeadlineError(error.code, error.detail)
-    return TransientError("model:cut", error.detail)
 
 
 def _unreadable(headers: Mapping[str, str]) -> TransientError:
