@@ -368,6 +368,18 @@ def test_empty_answer_is_an_error(stream: bool) -> None:
         ask(wire, stream=stream)
 
 
+def test_finish_reason_is_a_short_word_wherever_it_is_told() -> None:
+    reason = "你好 what a person wrote\n" * 40
+
+    told = ask(Wire(said("a", reason), DONE)).finish_reason
+    with pytest.raises(TransientError, match="model:empty") as caught:
+        ask(Wire(said(" ", reason), DONE))
+
+    assert (len(told), told.isascii()) == (64, True)
+    assert told in caught.value.detail
+    assert "你好" not in caught.value.detail
+
+
 def test_answer_held_by_the_filter_is_permanent() -> None:
     with pytest.raises(PermanentError, match="model:content_filter"):
         ask(Wire(said(None, "content_filter"), DONE))

@@ -23,7 +23,7 @@ from shared.messages import cap_text
 from shared.trace_context import Trace
 from workers.client import HttpClient, StreamedResponse
 from workers.deadline import Deadline
-from workers.model.errors import body_error, http_error
+from workers.model.errors import body_error, http_error, short_word
 from workers.model.sse import SseEvent, SseParser
 
 MAX_TEXT_BYTES = 256 * 1024  #: of visible text; more is cut
@@ -40,7 +40,7 @@ _CUT_REASONS = frozenset({"length", "content_filter"})
 class Answer:
     """What the model said. Never empty.
 
-    finish_reason: in the endpoint's words; empty when it gave none.
+    finish_reason: the endpoint's, as a short word; empty when it gave none.
     cut: the text stops before its end: the stream ended or stalled, or a limit was reached.
     reasoning: what the model thought beside its answer, capped; never shown as text.
     model: its name in the settings. first_token_s: from the call to its first word or thought.
@@ -221,7 +221,7 @@ class Reading:
             self._take_words(said)
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
-            self._finish_reason = reason
+            self._finish_reason = short_word(reason)
 
     def _take_words(self, said: Mapping[str, Any]) -> None:
         text, thought = said.get("content"), said.get("reasoning_content")

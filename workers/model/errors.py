@@ -162,9 +162,14 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) and value >= 0 else None
 
 
+def short_word(value: str | int) -> str:
+    """A vendor's word, fit for a log line."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", str(value)[:64])
+
+
 def _clean(code: Any) -> str:
     """A vendor's code as a short word; empty for none, and for the codes that mean success."""
-    word = re.sub(r"[^A-Za-z0-9_.-]", "_", str(code))[:64] if isinstance(code, (str, int)) else ""
+    word = short_word(code) if isinstance(code, (str, int)) else ""
     return "" if word.lower() in ("0", "200", "ok", "success", "true", "false") else word
 
 
