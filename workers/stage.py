@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from celery.exceptions import SoftTimeLimitExceeded
-from redis.exceptions import RedisError
+from redis.exceptions import DataError, RedisError
 
 from shared.errors import BusyError, ClaimLostError, OutcomeUnknownError, PermanentError, TaskError
 from shared.logs import bind_trace
@@ -98,6 +98,8 @@ class Stage:
             if claim.is_poison:
                 raise PermanentError("poison", "its process died each time it was worked on")
             return Attempt.OK, self.work(claim, go_on)
+        except DataError as error:  # a value that can't be sent is our bug, and no outage
+            return self._fail(claim, error, started), None
         except (ClaimLostError, RedisError):
             raise
         except SoftTimeLimitExceeded:

@@ -368,6 +368,14 @@ def test_empty_answer_is_an_error(stream: bool) -> None:
         ask(wire, stream=stream)
 
 
+@pytest.mark.parametrize("told", [True, "12", 1.5, None])
+def test_a_count_of_tokens_that_is_no_number_is_none(told: Any) -> None:
+    usage = event({"usage": {"prompt_tokens": told, "completion_tokens": 7}})
+    answer = ask(Wire(said("a", "stop"), usage, DONE))
+    assert (answer.prompt_tokens, type(answer.prompt_tokens)) == (0, int)
+    assert answer.completion_tokens == 7
+
+
 def test_finish_reason_is_a_short_word_wherever_it_is_told() -> None:
     reason = "你好 what a person wrote\n" * 40
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import DataError
 
 from shared.errors import (
     BusyError,
@@ -246,9 +247,10 @@ def test_a_retry_past_the_limit_is_buried() -> None:
     assert why == "gave up after 9 attempts in 600 s: model:503"
 
 
+@pytest.mark.parametrize("error", [KeyError, DataError])
 @pytest.mark.parametrize(("attempt", "fate"), [(1, "retry"), (2, "retry"), (3, "bury")])
-def test_a_bug_gets_three_attempts(attempt: int, fate: str) -> None:
-    told = fate_of(KeyError("what a person wrote"), attempt=attempt)
+def test_a_bug_gets_three_attempts(error: type[Exception], attempt: int, fate: str) -> None:
+    told = fate_of(error("what a person wrote"), attempt=attempt)
 
     assert told[0] == fate
     assert not any("person" in str(value) for value in told)

@@ -327,4 +327,4 @@ def _joined(pieces: list[str]) -> str:
 
 def _count(usage: Mapping[str, Any], name: str) -> int:
     value = usage.get(name)
-    return value if isinstance(value, int) else 0
+    return value if type(value) is int else 0  # JSON's true is an int here, and Redis takes none
