@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -69,9 +70,9 @@ class Bench:
         self.keys = Keys()
         self.slots = Slots(client, {NAME: 1}, 0)
 
-    def endpoint(self, says: Says, name: str = NAME) -> Endpoint:
+    def endpoint(self, says: Says, name: str = NAME, limits: Limits = LIMITS) -> Endpoint:
         """As another process would have it: it knows nothing of the breaker."""
-        model, breaker = cast(Model, Said(says)), Breaker(self.client, name, LIMITS)
+        model, breaker = cast(Model, Said(says)), Breaker(self.client, name, limits)
         return Endpoint(name, model, self.keys, breaker, self.slots, Metrics())
 
     def ask(self, says: Says) -> str:
@@ -182,3 +183,15 @@ def test_the_wait_for_a_slot_is_not_the_models_silence(bench: Bench) -> None:
     bench.endpoint(look).answer([], deadline, Trace("trace"), slot_wait_s=2.5)
 
     assert left == [5]
+
+
+def test_a_whole_answer_that_is_slow_counts_as_a_failure(bench: Bench) -> None:
+    limits = Limits(failures=1, ratio=0.5, window_s=30, open_s=20, slow_s=0.01)
+
+    def whole(_: Deadline) -> Answer:
+        time.sleep(0.02)
+        return Answer("hello", first_token_s=0)
+
+    bench.endpoint(whole, limits=limits).answer([], Deadline(60, 5), Trace("trace"))
+
+    assert bench.is_open

@@ -7,6 +7,7 @@ from typing import cast
 import pytest
 
 from shared.errors import BreakerOpenError, DeadlineError, PermanentError, TaskError, TransientError
+from shared.http_values import HttpResponse
 from shared.platforms.base import Outbound
 from shared.platforms.settings import BotSettings
 from shared.state.keys import BotKeys
@@ -14,7 +15,7 @@ from shared.vault import Vault
 from tests.unit.test_stage import a_claim
 from workers.bots import WorkerBot
 from workers.metrics import Metrics
-from workers.model.chat import Answer
+from workers.model.chat import Answer, read_answer
 from workers.outcomes import Attempt
 from workers.tokens import TokenCache
 from workers.usage import Consumers, Usage
@@ -77,7 +78,8 @@ def test_notices_are_no_messages(metrics: Metrics, mark: str) -> None:
 
 
 def test_a_whole_answer_has_no_first_token(metrics: Metrics) -> None:
-    metrics.answered("main", Answer("hello"), 2.0)
+    body = b'{"choices": [{"message": {"content": "hello"}}]}'
+    metrics.answered("main", read_answer(HttpResponse(200, {}, body), now=0), 2.0)
     metrics.answered("main", Answer("hello", first_token_s=0.3), 1.0)
 
     assert value(metrics, "model_calls_total", model="main", outcome="ok") == 2

@@ -43,7 +43,8 @@ class Answer:
     finish_reason: the endpoint's, as a short word; empty when it gave none.
     cut: the text stops before its end: the stream ended or stalled, or a limit was reached.
     reasoning: what the model thought beside its answer, capped; never shown as text.
-    model: its name in the settings. first_token_s: from the call to its first word or thought.
+    model: its name in the settings. first_token_s: from the call to its first word or thought;
+        0 for an answer that came whole.
     """
 
     text: str
@@ -182,7 +183,7 @@ class Reading:
         self._first_token_s: float | None = None
         self._finish_reason = ""
         self._tokens = (0, 0)
-        self._is_done = whole
+        self._is_whole = self._is_done = whole
         self._is_empty = True
         self._error: TaskError | None = None
 
@@ -231,7 +232,7 @@ class Reading:
                 self._thought_chars += len(thought)
         elif not (isinstance(text, str) and text):
             return
-        if self._first_token_s is None:
+        if self._first_token_s is None and not self._is_whole:
             self._first_token_s = time.monotonic() - self._began_at
         if isinstance(text, str) and text:  # null beside reasoning_content, which is never text
             self._pieces.append(text)

@@ -96,8 +96,9 @@ class Endpoint:
         except PermanentError:  # it was there, and refused; any other error says nothing of it
             self._breaker.ended(probe, first_token_s=0.0)
             raise
-        self._metrics.answered(self.name, answer, time.monotonic() - started)
-        self._breaker.ended(probe, first_token_s=answer.first_token_s)
+        call_s = time.monotonic() - started
+        self._metrics.answered(self.name, answer, call_s)
+        self._breaker.ended(probe, first_token_s=answer.first_token_s or call_s)
         return answer
 
     def _with_a_key(
