@@ -353,9 +353,10 @@ def test_codes_of_success_are_no_error(code: Any) -> None:
     assert read_answer(response, now=NOW) == Answer("好", "stop")
 
 
-def test_whole_answer_to_a_stream_request_is_understood() -> None:
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON"])
+def test_whole_answer_to_a_stream_request_is_understood(kind: str) -> None:
     body = {"choices": [{"message": {"content": "好"}, "finish_reason": "stop"}]}
-    wire = Wire(json.dumps(body).encode(), content_type="application/json; charset=utf-8")
+    wire = Wire(json.dumps(body).encode(), content_type=kind)
     assert ask(wire) == Answer("好", "stop")
 
 

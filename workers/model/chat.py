@@ -306,7 +306,7 @@ def _whole(response: StreamedResponse) -> HttpResponse:
 def _is_event_stream(response: StreamedResponse) -> bool:
     """Errors come as JSON, Qianfan's under HTTP 200, too; so does the answer of a server that
     can't stream."""
-    return response.status == 200 and "json" not in response.headers.get("content-type", "")
+    return response.status == 200 and "json" not in response.headers.get("content-type", "").lower()
 
 
 def _unreadable(headers: Mapping[str, str]) -> TransientError:
