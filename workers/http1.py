@@ -51,7 +51,7 @@ class Answer:
         self.is_whole = False
         self.keeps_connection = False
         self._pieces: list[bytes] = []
-        self._fed_bytes = 0
+        self._bodiless_bytes = 0  # fed since the last with some of the body
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
 
     @property
@@ -93,10 +93,9 @@ class Answer:
         except (HttpParserError, HttpParserUpgrade) as error:
             if not self.is_whole:
                 raise ValueError("the answer is not HTTP") from error
-        if not self.status:
-            self._fed_bytes += len(data)
-            if self._fed_bytes > MAX_HEAD_BYTES:
-                raise ValueError(f"the answer's head is larger than {MAX_HEAD_BYTES} bytes")
+        self._bodiless_bytes = 0 if self._pieces else self._bodiless_bytes + len(data)
+        if self._bodiless_bytes > MAX_HEAD_BYTES:
+            raise ValueError(f"the answer's head or trailer is larger than {MAX_HEAD_BYTES} bytes")
 
     def _end(self) -> None:
         self.keeps_connection = False
@@ -113,6 +112,8 @@ class Answer:
         self.headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.status:
+            return  # a trailer: nobody reads one
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         known = self.headers.get(key)
         self.headers[key] = text if known is None else f"{known}, {text}"

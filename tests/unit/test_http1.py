@@ -101,6 +101,27 @@ def test_endless_head_is_an_error() -> None:
         read(b"HTTP/1.1 200 OK\r\nX: ", *pieces)
 
 
+@pytest.mark.parametrize("line", [b"", b"\r\nX: "], ids=["one line", "many lines"])
+def test_endless_trailer_is_an_error(line: bytes) -> None:
+    pieces = [line + b"y" * 1000] * (MAX_HEAD_BYTES // 1000 + 2)
+    with pytest.raises(ValueError, match="trailer is larger"):
+        read(CHUNKED.removesuffix(b"\r\n\r\n"), *pieces)
+
+
+def test_body_that_comes_in_small_chunks_may_be_long() -> None:
+    tokens = [b"1\r\n", b"x", b"\r\n"] * MAX_HEAD_BYTES
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer, body = read(head, *tokens, b"0\r\n\r\n")
+    assert (answer.is_whole, len(body)) == (True, MAX_HEAD_BYTES)
+
+
+def test_trailer_changes_no_header() -> None:
+    trailer = b"0\r\nTransfer-Encoding: identity\r\nContent-Type: application/json\r\n\r\n"
+    answer, _ = read(CHUNKED.partition(b"0\r\n")[0], trailer)
+    assert answer.is_whole
+    assert answer.headers == {"transfer-encoding": "chunked"}
+
+
 def test_request_is_one_piece() -> None:
     assert request_bytes("POST", "/a?b=c", "h:1", {"X-A": "é"}, b"{}") == (
         b"POST /a?b=c HTTP/1.1\r\nHost: h:1\r\nAccept-Encoding: identity\r\nX-A: \xe9\r\n"
