@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import redis
 from celery import bootsteps
 from celery.worker import state
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, ReadOnlyError, RedisError, TimeoutError
 
 from shared import audit
 from shared.process_tree import children
@@ -84,11 +84,7 @@ class Duties:
         """
         seconds, micros = self._client.time()
         now_ms = seconds * 1000 + micros // 1000
-        if self._sweep():
-            self._tell_waiting()
-            self._forget_workers(now_ms)
-            for duty in self._leader:
-                duty.tick(now_ms)
+        _outlive(self._lead, now_ms)
         seen = json.dumps({**self._facts, "seen_ms": now_ms})
         self._client.hset(keys.WORKERS, self._worker, seen)
 
@@ -99,6 +95,11 @@ class Duties:
             self._client.hdel(keys.WORKERS, self._worker)
         except RedisError as error:
             logger.warning("supervision.failed", extra={"metadata": {"error": repr(error)}})
+
+    def _lead(self, now_ms: int) -> None:
+        if self._sweep():
+            for duty in (self._tell_waiting, self._forget_workers, *(d.tick for d in self._leader)):
+                _outlive(duty, now_ms)
 
     def _sweep(self) -> bool:
         for _ in range(CALLS_PER_TICK):
@@ -112,7 +113,7 @@ class Duties:
                 break
         return True
 
-    def _tell_waiting(self) -> None:
+    def _tell_waiting(self, _now_ms: int) -> None:
         for _ in range(CALLS_PER_TICK):
             looked_at, queued = self._lanes.tell_waiting(limit=NOTICES_PER_CALL)
             if queued:
@@ -125,6 +126,23 @@ class Duties:
             if now_ms - json.loads(facts)["seen_ms"] > FORGET_WORKER_MS:
                 self._client.hdel(keys.WORKERS, name)
                 self._client.hdel(keys.ACTIVE, name)
+
+
+def _outlive(duty: Callable[[int], None], now_ms: int) -> None:
+    """Do it. What fails in it keeps neither the next duty nor the heartbeat from coming.
+
+    Raises:
+        ConnectionError, TimeoutError, ReadOnlyError: Redis is away; nothing else would work.
+    """
+    try:
+        duty(now_ms)
+    except (ConnectionError, TimeoutError, ReadOnlyError):
+        raise
+    except RedisError as error:
+        metadata = {"duty": duty.__qualname__, "error": repr(error)}
+        logger.error("duty.failed", extra={"metadata": metadata})
+    except Exception:  # a bug of one duty's must not look like the worker's death
+        logger.exception("supervision.bug", extra={"metadata": {"duty": duty.__qualname__}})
 
 
 def supervision_step(make_duties: Callable[[Any], Duties]) -> type:

@@ -113,6 +113,20 @@ def test_all_letters_are_looked_at_a_page_a_tick_and_then_once_an_hour(bench: Be
     assert textless() == LETTERS_PER_TICK + 2
 
 
+def test_a_letter_that_never_had_a_text_holds_up_no_other(bench: Bench) -> None:
+    """A worker of 0.1.0 makes one of each notice that an answer takes longer."""
+    old, ghost = letter(bench, 8), "~3f2a9c0b1d4e5f60718293a4"
+    bench.client.hset(BOT.event(ghost), mapping={"dead": 1, "dead_stage": "push"})
+    bench.client.zadd(BOT.dead, {ghost: 1})
+
+    retention(bench, text_days=7).tick(now_ms(bench.client))
+
+    assert bench.client.hexists(BOT.event(old.trace_id), "textless")
+    assert bench.lanes.replay(BOT, ghost) == "no_text"
+    assert bench.lanes.cancel(BOT, [ghost]) == 0
+    assert bench.lanes.drop(BOT, [ghost]) == 1
+
+
 def test_letters_past_their_days_are_dropped_and_nothing_else_is(bench: Bench) -> None:
     old, young = letter(bench, 31), letter(bench, 29)
 

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import pytest
+import redis
+
 from shared.state import keys
 from shared.state.keys import LaneKeys
 from tests.integration.lanes import Bench, event, inbox, outbox
+from workers.supervision import Duties
+
+
+class Duty:
+    """One of who sweeps; it fails where it is given a failure."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self._failure = failure
+        self.ticks = 0
+
+    def tick(self, now_ms: int) -> None:
+        self.ticks += 1
+        if self._failure:
+            raise self._failure
 
 
 def test_a_lost_first_hint_is_repeated(bench: Bench) -> None:
@@ -179,3 +196,38 @@ def test_a_claim_lost_by_a_worker_that_was_asked_to_stop_does_not_count(bench: B
     assert not claim.is_poison
     assert bench.client.hget(LaneKeys(inbox(first)).state, "losses") == "0"
     assert not bench.client.exists(keys.SUSPECT)
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [(redis.ResponseError("ERR in a script"), "duty.failed"), (KeyError(), "supervision.bug")],
+)
+def test_a_duty_that_fails_holds_up_neither_the_others_nor_the_heartbeat(
+    bench: Bench, caplog: pytest.LogCaptureFixture, failure: Exception, told: str
+) -> None:
+    failing, other = Duty(failure), Duty()
+    duties = Duties(bench.client, bench.lanes, worker="w1@host", facts={}, leader=[failing, other])
+
+    duties.tick()
+
+    assert (failing.ticks, other.ticks) == (1, 1)
+    assert bench.client.hkeys(keys.WORKERS) == ["w1@host"]
+    assert caplog.messages == [told]
+
+
+def test_a_sweep_that_fails_does_not_make_its_worker_look_dead(bench: Bench) -> None:
+    bench.client.hset(keys.DUE, "of", "the wrong type")
+
+    Duties(bench.client, bench.lanes, worker="w1@host", facts={}).tick()
+
+    assert bench.client.hkeys(keys.WORKERS) == ["w1@host"]
+
+
+def test_a_redis_that_is_away_ends_the_tick(bench: Bench) -> None:
+    away, other = Duty(redis.ConnectionError()), Duty()
+    duties = Duties(bench.client, bench.lanes, worker="w1@host", facts={}, leader=[away, other])
+
+    with pytest.raises(redis.ConnectionError):
+        duties.tick()
+
+    assert other.ticks == 0

@@ -145,6 +145,15 @@ def test_an_event_that_is_gone_waits_for_nothing(bench: Bench) -> None:
     assert not bench.client.exists(keys.WAITING, outbox(first))
 
 
+def test_what_is_no_whole_record_waits_for_nothing(bench: Bench) -> None:
+    ghost, first = BOT.event("~1"), event()
+    bench.client.hset(ghost, "push_tries", 3)
+    wait(bench, first)
+    bench.client.zadd(keys.WAITING, {ghost: 0})
+
+    assert tell(bench) == (2, 1)
+
+
 def test_the_answer_does_not_overtake_a_word_that_is_being_sent(bench: Bench) -> None:
     first = event()
     wait(bench, first)

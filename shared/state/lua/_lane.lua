@@ -112,5 +112,6 @@ local function enqueue(lane, id, now)
   if redis.call('RPUSH', lane, id) == 1 then hint(lane, now, 0) end
 end
 
--- Not a hash: the event was dropped while its notice was under way.
+-- Not a hash: the event was dropped while its notice was under way. A hash without `event` and `lane`
+-- is what a worker of 0.1.0 makes of a notice that it doesn't know.
 local function is_record(event) return redis.call('TYPE', event).ok == 'hash' end

@@ -23,7 +23,7 @@ end
 local function cancel(event, id)
   if not is_record(event) then return 0 end
   local f = redis.call('HMGET', event, 'lane', 'written', 'dead', 'fate')
-  if f[3] then return 0 end
+  if not f[1] or f[3] then return 0 end
   if not f[2] then correct_quota(event, 0) end
   take_out(f[1], id)
   take_out(conversation_of(f[1]) .. ':outbox', id)

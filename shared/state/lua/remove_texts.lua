@@ -9,8 +9,7 @@
 local now = now_ms()
 local BLANK = { 'text', 'sender_name', 'conversation_name', 'reply_secret' }
 
-local function remove(event)
-  local wire = cjson.decode(redis.call('HGET', event, 'event'))
+local function remove(event, wire)
   for _, name in ipairs(BLANK) do wire[name] = '' end
   wire.reply_address = {}
   redis.call('HSET', event, 'event', cjson.encode(wire), 'textless', text_of(now))
@@ -20,8 +19,9 @@ end
 local removed = 0
 for i = 7, #KEYS do
   local is_dead = redis.call('ZSCORE', KEYS[6], ARGV[i - 3]) and is_record(KEYS[i])
-  if is_dead and redis.call('HEXISTS', KEYS[i], 'textless') == 0 then
-    remove(KEYS[i])
+  local f = is_dead and redis.call('HMGET', KEYS[i], 'event', 'textless') or {}
+  if f[1] and not f[2] then
+    remove(KEYS[i], cjson.decode(f[1]))
     removed = removed + 1
   end
 end

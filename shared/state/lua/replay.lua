@@ -9,9 +9,9 @@
 local event, counts, dead, id = KEYS[6], KEYS[7], KEYS[8], ARGV[4]
 local now = now_ms()
 if not redis.call('ZSCORE', dead, id) then return 'not_dead' end
-if redis.call('HEXISTS', event, 'textless') == 1 then return 'no_text' end
+local f = redis.call('HMGET', event, 'lane', 'dead_stage', 'textless')
+if not f[1] or f[3] then return 'no_text' end
 redis.call('ZREM', dead, id)
-local f = redis.call('HMGET', event, 'lane', 'dead_stage', 'log')
 redis.call('HDEL', event, 'dead', 'dead_stage', 'dead_reason', 'buried_by')
 redis.call('HINCRBY', counts, 'dead', -1)
 note(event, f[2], 0, 'replayed', now)

@@ -12,7 +12,7 @@ local function tell(event)
   redis.call('ZREM', KEYS[6], event)
   if not is_record(event) then return 0 end
   local f = redis.call('HMGET', event, 'lane', 'written', 'dead')
-  if f[2] or f[3] then return 0 end
+  if not f[1] or f[2] or f[3] then return 0 end
   enqueue(conversation_of(f[1]) .. ':outbox', '~' .. event:match('[^:]+$'), now)
   return 1
 end
