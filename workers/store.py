@@ -13,7 +13,14 @@ from typing import Any, Literal
 import backoff
 import redis
 from celery.exceptions import SoftTimeLimitExceeded
-from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
+from redis.exceptions import (
+    ConnectionError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError,
+)
 
 from shared.errors import ClaimLostError
 from shared.messages import Reply
@@ -34,11 +41,22 @@ NOTICE_INTERVAL_MS = 60_000  #: a conversation gets at most one notice in this t
 
 Replayed = Literal["ok", "not_dead", "no_text"]
 
-#: Repeats while Redis is away, or is a replica (ReadOnlyError).
+_AWAY = (ConnectionError, TimeoutError, ReadOnlyError, MasterDownError)
+#: No write just now: replicas or the disk can't follow, a script runs for long.
+_BUSY = ("NOREPLICAS ", "MISCONF ", "BUSY ")
+
+
+def _stays(error: Exception) -> bool:
+    """Whether a refusal would be the same in a moment."""
+    return not isinstance(error, _AWAY) and not str(error).startswith(_BUSY)
+
+
+#: Repeats while Redis is away, is a replica, or takes no writes for the moment.
 repeated = partial(
     backoff.on_exception,
     backoff.expo,
-    (ConnectionError, TimeoutError, ReadOnlyError),
+    (*_AWAY, ResponseError),
+    giveup=_stays,
     factor=0.1,
     max_value=1,
     logger=None,

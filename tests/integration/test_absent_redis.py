@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.integration.lanes import TEMPLATES, USAGE, Bench, event, inbox, outbo
 from tests.redis_server import RedisServer
 from workers.claim import GoOn
 from workers.redis_client import connect
-from workers.store import CLAIM_VALID_MS, LEASE_MS, Lanes
+from workers.store import CLAIM_VALID_MS, LEASE_MS, PATIENCE_S, Lanes
 
 SOCKET_TIMEOUT_S = 0.3
 FROZEN_S = 2.0  #: redis-py gives up after four times the socket timeout and its short pauses
@@ -169,3 +170,50 @@ def test_an_outcome_that_celery_cuts_short_is_no_failed_attempt(bench: Bench) ->
 
     with pytest.raises(redis.exceptions.TimeoutError):
         cut.settle(claim, next_part=1, parts=1)
+
+
+@contextmanager
+def without_replicas(client: redis.Redis) -> Iterator[None]:
+    """Redis refuses every write, as it does while replicas that it needs are away."""
+    client.config_resetstat()
+    client.config_set("min-replicas-to-write", 1)
+    try:
+        yield
+    finally:
+        client.config_set("min-replicas-to-write", 0)
+
+
+def await_refusal(client: redis.Redis) -> None:
+    deadline = time.monotonic() + 10
+    while "errorstat_NOREPLICAS" not in client.info("errorstats"):
+        assert time.monotonic() < deadline, "no write was refused"
+        time.sleep(0.01)
+
+
+def test_an_outcome_waits_until_redis_takes_writes_again(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    bench.processed(first)
+    claim = bench.claim_reply(first)
+
+    with ThreadPoolExecutor(1) as pool:
+        with without_replicas(bench.client):
+            settled = pool.submit(bench.lanes.settle, claim, next_part=1, parts=1)
+            await_refusal(bench.client)
+        settled.result(timeout=10)
+
+    assert bench.counts() == {"accepted": 1, "answered": 1}
+
+
+def test_an_outcome_that_redis_will_never_take_is_not_waited_for(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    bench.processed(first)
+    claim = bench.claim_reply(first)
+    bench.client.set(LaneKeys(outbox(first)).state, "of the wrong type")
+    started = time.monotonic()
+
+    with pytest.raises(redis.exceptions.ResponseError):
+        bench.lanes.settle(claim, next_part=1, parts=1)
+
+    assert time.monotonic() - started < PATIENCE_S / 2
