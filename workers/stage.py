@@ -113,16 +113,18 @@ class Stage:
         fate = self._fate(claim, error, now)
         if not isinstance(error, BusyError):  # under load that is every second message
             self._log(claim, error, fate)
+        unsure = isinstance(error, OutcomeUnknownError)
         if isinstance(fate, Retry):
             self.lanes.retry(
                 claim,
                 fate.at - now,
                 describe(error),
-                unsure=isinstance(error, OutcomeUnknownError),
+                unsure=unsure,
                 is_attempt=not isinstance(error, BusyError),
             )
             return Attempt.BUSY if isinstance(error, BusyError) else Attempt.RETRY
-        self.lanes.bury(claim, fate.reason, self._notice_or_none(claim, error))
+        notice = self._notice_or_none(claim, error)
+        self.lanes.bury(claim, fate.reason, notice, unsure=unsure)
         return Attempt.DEAD
 
     def _fate(self, claim: Claim, error: Exception, now: float) -> Retry | Dead:

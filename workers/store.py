@@ -174,8 +174,10 @@ class Lanes:
         args = [claim.id, max(0, int(wait_s * 1000)), why, int(unsure), int(not is_attempt)]
         self._checked("retry", [claim.lane, claim.event_key], args)
 
-    def bury(self, claim: Claim, why: str, notice: Reply | None) -> None:
+    def bury(self, claim: Claim, why: str, notice: Reply | None, *, unsure: bool = False) -> None:
         """Make the head a dead letter, and queue `notice` unless one went out a minute ago.
+
+        unsure: as for `retry`; a replay knows of it.
 
         Raises:
             ClaimLostError: as for `write_back`.
@@ -183,7 +185,9 @@ class Lanes:
         bot = claim.keys.bot
         names = [claim.lane, claim.event_key, bot.counts, bot.dead, claim.keys.noticed]
         wire = notice.to_wire() if notice else ""
-        self._checked("bury", names, [claim.id, claim.head, why, wire, NOTICE_INTERVAL_MS])
+        self._checked(
+            "bury", names, [claim.id, claim.head, why, wire, NOTICE_INTERVAL_MS, int(unsure)]
+        )
 
     def sweep(self, *, lease_ms: int, limit: int) -> tuple[int, int] | None:
         """Look at due lanes: (looked at, hints repeated); None while another worker sweeps."""

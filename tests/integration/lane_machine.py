@@ -210,10 +210,14 @@ class World:
         happened = partial(self.model.given_back, claim, waits=False, is_attempt=False)
         self._end(worker, claim, act, happened)
 
-    def bury(self, worker: Worker, claim: Claim, *, wants_notice: bool) -> Claim | None:
+    def bury(
+        self, worker: Worker, claim: Claim, *, wants_notice: bool, is_unsure: bool = False
+    ) -> Claim | None:
         notice = NOTICE if wants_notice and not claim.is_notice else None
-        happened = partial(self.model.buried, claim, wants_notice=notice is not None)
-        return self._end(worker, claim, partial(worker.bury, claim, "model:401", notice), happened)
+        act = partial(worker.bury, claim, "model:401", notice, unsure=is_unsure)
+        speaks = notice is not None
+        happened = partial(self.model.buried, claim, wants_notice=speaks, is_unsure=is_unsure)
+        return self._end(worker, claim, act, happened)
 
     def _end(
         self,

@@ -23,7 +23,8 @@ class Life:
     """One accepted event. `place`: inbox, outbox, dead, or as what it ended.
 
     is_waiting: a notice that it takes longer is to come. fate: what it ends as when its reply was
-    delivered. reserved: tokens that its quota has for it; None: it was not admitted yet.
+    delivered. reserved: tokens that its quota has for it; None: it was not admitted yet. is_unsure:
+    it died, and was perhaps sent before.
     """
 
     event: Event
@@ -37,6 +38,7 @@ class Life:
     written_back: int = 0
     fate: str = "answered"
     reserved: int | None = None
+    is_unsure: bool = False
 
     @property
     def bot(self) -> BotKeys:
@@ -156,16 +158,25 @@ class Model:
         if takes_turn and self.turn:
             return None
         entry = lane.entries[0]
+        was_unsure = self._take_unsure(lane)
         lane.head = Head(
             is_turn=takes_turn,
             owner_was_stopping=is_stopping,
             tries=head.tries + 1,
             losses=losses,
             own_losses=own_losses,
-            is_unsure=head.is_unsure or (lane.is_outbox and head.claim is not None),
+            is_unsure=head.is_unsure or was_unsure or (lane.is_outbox and head.claim is not None),
         )
         next_part = 0 if entry != event_id_of(entry) else self.life(entry).next_part
         return Expected(name, entry, lane.head.tries, lane.head.is_unsure, is_poison, next_part)
+
+    def _take_unsure(self, lane: Lane) -> bool:
+        """What the head's letter kept, once; notices leave it to the reply."""
+        life = self.life(lane.entries[0])
+        if not lane.is_outbox or lane.entries[0] != life.event.trace_id:
+            return False
+        was_unsure, life.is_unsure = life.is_unsure, False
+        return was_unsure
 
     def granted(self, claim: Claim) -> None:
         head = self.lane(claim.lane).head
@@ -258,7 +269,7 @@ class Model:
         head.is_unsure = head.is_unsure or is_unsure
         self.turn_ended(claim)
 
-    def buried(self, claim: Claim, *, wants_notice: bool) -> None:
+    def buried(self, claim: Claim, *, wants_notice: bool, is_unsure: bool = False) -> None:
         life, lane = self.life(claim.head), self.lane(claim.lane)
         if claim.is_notice:
             self._told(claim)
@@ -270,6 +281,7 @@ class Model:
             return
         self._end(life, "dead")
         life.has_died, life.died_in = True, "push" if lane.is_outbox else "process"
+        life.is_unsure = lane.is_outbox and (lane.head.is_unsure or is_unsure)
         if life.died_in == "process" and life.reserved is not None:
             life.reserved = 0
         conversation = claim.keys.conversation

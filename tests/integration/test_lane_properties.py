@@ -207,10 +207,10 @@ class LaneMachine(RuleBasedStateMachine):
         self.begin(twice).postpone(worker, claim)
 
     @precondition(lambda self: self.world.claims)
-    @rule(number=PICK, wants_notice=st.booleans(), twice=st.booleans())
-    def bury(self, number: int, wants_notice: bool, twice: bool) -> None:
+    @rule(number=PICK, wants_notice=st.booleans(), is_unsure=st.booleans(), twice=st.booleans())
+    def bury(self, number: int, wants_notice: bool, is_unsure: bool, twice: bool) -> None:
         worker, claim = self.pick_claim(number, lambda _: True)
-        self.begin(twice).bury(worker, claim, wants_notice=wants_notice)
+        self.begin(twice).bury(worker, claim, wants_notice=wants_notice, is_unsure=is_unsure)
 
     @precondition(lambda self: self.world.calls)
     @rule(number=PICK)
@@ -465,6 +465,7 @@ def check_records(world: World, content: dict[str, Any]) -> None:
             continue
         assert ("dead" in record) == (life.place == "dead")
         assert ("notice" in record) == life.has_notice
+        assert ("unsure" in record) == life.is_unsure
         assert int(record.get("next_part", 0)) == life.next_part
         assert life.written_back <= 1
     lives = world.model.lives.items()

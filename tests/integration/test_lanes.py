@@ -330,6 +330,40 @@ def test_an_unknown_outcome_is_remembered_and_a_known_one_is_not(bench: Bench) -
     assert bench.claim_reply(second).unsure_ms is None
 
 
+@pytest.mark.parametrize("is_last", [False, True], ids=["before", "last"])
+def test_a_replay_knows_of_a_send_that_perhaps_happened(bench: Bench, is_last: bool) -> None:
+    first = event()
+    bench.accept(first)
+    bench.processed(first, "one", "two")
+    unknown = bench.claim_reply(first)
+    if not is_last:
+        bench.lanes.retry(unknown, 0, "cut", unsure=True)
+    last = unknown if is_last else bench.claim_reply(first)
+    bench.lanes.bury(last, "gave up", NOTICE, unsure=is_last)
+
+    notice = bench.claim_reply(first)
+    bench.lanes.replay(BOT, first.trace_id)
+    bench.lanes.settle(notice, next_part=1, parts=1)
+    replayed = bench.claim_reply(first)
+    bench.lanes.settle(replayed, next_part=1, parts=2)
+
+    assert notice.unsure_ms is None
+    assert replayed.unsure_ms == unknown.now_ms
+    assert bench.claim_reply(first).unsure_ms is None, "the other part was never tried"
+
+
+def test_what_was_held_for_a_person_goes_out_when_it_is_replayed(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    bench.processed(first)
+    bench.lanes.retry(bench.claim_reply(first), 0, "cut", unsure=True)
+    bench.lanes.bury(bench.claim_reply(first), "uncertain_send: it may have arrived", None)
+
+    bench.lanes.replay(BOT, first.trace_id)
+
+    assert bench.claim_reply(first).unsure_ms is None
+
+
 def test_a_letter_may_be_dropped_while_its_notice_is_under_way(bench: Bench) -> None:
     first, second, third = event("a"), event("b"), event("c")
     bench.accept(first, second, third)

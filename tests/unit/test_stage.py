@@ -64,8 +64,8 @@ class Recorder:
         else:
             self._record("postpone", round(wait_s), why)
 
-    def bury(self, claim: Claim, why: str, notice: Reply | None) -> None:
-        self._record("bury", why, notice)
+    def bury(self, claim: Claim, why: str, notice: Reply | None, *, unsure: bool = False) -> None:
+        self._record("bury", why, notice, *(["unsure"] if unsure else []))
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         self.renewals += 1
@@ -215,6 +215,12 @@ def test_an_unknown_outcome_is_remembered(error: Exception) -> None:
     assert (kind, unsure) == ("retry", True)
 
 
+def test_an_unknown_outcome_is_remembered_also_where_it_is_the_last() -> None:
+    told = fate_of(OutcomeUnknownError("http:cut"), since_ms=1_000_000 - 600_000)
+
+    assert (told[0], told[3:]) == ("bury", ("unsure",))
+
+
 @pytest.mark.parametrize(
     "error", [PermanentError("model:401", "wrong key"), RouteExpiredError("model:401", "wrong key")]
 )
@@ -233,7 +239,7 @@ def test_the_notice_is_told_the_error_of_the_last_attempt() -> None:
 
 @pytest.mark.parametrize("error", [TransientError("feishu:500"), OutcomeUnknownError("http:cut")])
 def test_a_notice_that_it_takes_longer_is_tried_once(error: Exception) -> None:
-    assert fate_of(error, head="~trace-1") == ("bury", str(error), None)
+    assert fate_of(error, head="~trace-1")[:3] == ("bury", str(error), None)
 
 
 def test_a_failed_notice_is_buried_without_one() -> None:

@@ -80,6 +80,16 @@ local function head_of(lane, now)
   return head
 end
 
+-- What a replayed reply's letter kept: it was perhaps sent before.
+local function unsure_of(lane, head)
+  if is_notice(head) or queue_of(lane) ~= 'push' then return nil end
+  local event = event_of(lane, head)
+  local unsure = redis.call('HGET', event, 'unsure')
+  if not unsure then return nil end
+  redis.call('HDEL', event, 'unsure')
+  return unsure
+end
+
 local function hold(lane, state, head, wish, now, is_turn)
   local key, lease = state_of(lane), text_of(now + wish.lease_ms)
   state.tries = (state.tries or 0) + 1
@@ -87,6 +97,7 @@ local function hold(lane, state, head, wish, now, is_turn)
   redis.call('HSET', key, 'claim', wish.claim, 'lease', lease, 'owner', CALLER,
     'claimed', text_of(now), 'tries', state.tries, 'since', state.since,
     'losses', state.losses or 0, 'own_losses', state.own_losses or 0, 'turn', is_turn and 1 or 0)
+  state.unsure = state.unsure or unsure_of(lane, head)
   if state.unsure then redis.call('HSET', key, 'unsure', state.unsure) end
   redis.call('HDEL', key, 'retry', 'hints', 'forget')
   redis.call('ZADD', DUE, lease, lane)

@@ -9,7 +9,8 @@
 --   last                           the claim that gave the head back for a retry
 --   tries, since, retry            attempts; ms of the first one; ms before which not to try
 --   losses, turn, own_losses       claims lost; 1: the claim is a suspect's turn; turns lost
---   unsure                         ms of the first send whose outcome nobody knows
+--   unsure                         ms of the first send whose outcome nobody knows; a letter keeps it
+--                                  in its event's record
 --   hint, hints                    sequence number of the latest hint; how often it was repeated
 local DUE, HINTS, SUSPECT, SUSPECTS, ACTIVE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local TEMPLATE = { process = ARGV[1], push = ARGV[2] }

@@ -8,6 +8,7 @@
 -- KEYS 6 lane  7 event  8 counts  9 dead  10 noticed
 -- ARGV 4 claim id  5 head  6 why  7 notice (wire form, or '')
 --   8 ms within which a conversation gets at most one notice
+--   9 '1': nobody knows whether the last send happened
 -- Returns 'ok' (also when repeated) or 'lost'.
 local lane, event, counts, dead, noticed = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local claim, head, why, notice = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
@@ -40,6 +41,14 @@ if fate then  -- only the notice of it can't be delivered: there is nothing to r
   return 'ok'
 end
 
+-- A replay shall know of it, unless that was the reason: then a person has decided.
+local function keep_unsure()
+  local state = load_state(lane)
+  local unsure = state.unsure or ARGV[9] == '1' and state.claimed
+  if unsure and not why:find('^uncertain_send') then redis.call('HSET', event, 'unsure', unsure) end
+end
+
+if stage == 'push' then keep_unsure() end
 if stage == 'process' then correct_quota(event, 0) end  -- it gives back what it had reserved
 redis.call('HSET', event, 'dead', text_of(now), 'dead_stage', stage, 'dead_reason', why)
 redis.call('ZREM', WAITING, event)
