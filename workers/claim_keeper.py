@@ -35,8 +35,8 @@ class ClaimKeeper:
     def holding(self, claim: Claim, limit_s: float) -> Iterator[None]:
         """Renew `claim` while the block runs, for at most `limit_s` seconds."""
         with self._lock:
-            self._held[claim.id] = (claim, time.monotonic() + limit_s)
             self._start()
+            self._held[claim.id] = (claim, time.monotonic() + limit_s)
         try:
             yield
         finally:
@@ -44,9 +44,10 @@ class ClaimKeeper:
                 self._held.pop(claim.id, None)
 
     def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="claims", daemon=True)
-            self._thread.start()
+        if self._thread is None or not self._thread.is_alive():
+            thread = threading.Thread(target=self._run, name="claims", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _run(self) -> None:
         while True:
@@ -55,6 +56,8 @@ class ClaimKeeper:
                 self.renew_all(time.monotonic())
             except RedisError as error:
                 logger.warning("claims.renewal_failed", extra={"metadata": {"error": repr(error)}})
+            except Exception:  # without the thread every claim of the process would be lost
+                logger.exception("claims.renewal_bug")
 
     def renew_all(self, now: float) -> None:
         """One renewal of everything held whose limit is not reached at `now` (monotonic)."""

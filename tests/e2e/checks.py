@@ -9,7 +9,7 @@ from typing import Any
 from tests.e2e.kills import Crowd, Kill, cut_short
 from tests.e2e.stack import Stack
 
-BUGS = ("supervision.bug", "webhook.bug", "bug:")
+BUGS = ("supervision.bug", "claims.renewal_bug", "webhook.bug", "bug:")
 
 
 @dataclass(frozen=True, slots=True)

@@ -694,6 +694,43 @@ def test_the_keeper_renews_by_itself_and_outlives_an_outage(
         await_renewal(stack, claim)
 
 
+def test_the_keeper_outlives_a_bug_of_its_own(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("workers.claim_keeper.RENEW_INTERVAL_S", 0.05)
+    event = stack.write(FEISHU)
+    claim = stack.runtime.lanes.claim(stack.lane(event), 1)
+    assert claim is not None
+    keeper = ClaimKeeper(stack.runtime.lanes)
+
+    with keeper.holding(claim, 60):
+        with monkeypatch.context() as patched:
+            patched.setattr(stack.runtime.lanes, "renew", lambda _: {}[0])
+            await_message(caplog, "claims.renewal_bug")
+        await_renewal(stack, claim)
+
+
+def test_a_keeper_without_a_thread_starts_one_with_the_next_claim(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.claim_keeper.RENEW_INTERVAL_S", 0.05)
+    event = stack.write(FEISHU)
+    claim = stack.runtime.lanes.claim(stack.lane(event), 1)
+    assert claim is not None
+    keeper = ClaimKeeper(stack.runtime.lanes)
+    with monkeypatch.context() as patched:
+        patched.setattr("threading.Thread.start", no_thread)
+        with pytest.raises(RuntimeError), keeper.holding(claim, 60):
+            pass
+
+    with keeper.holding(claim, 60):
+        await_renewal(stack, claim)
+
+
+def no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def await_message(caplog: pytest.LogCaptureFixture, message: str) -> None:
     deadline = time.monotonic() + 10
     while message not in caplog.messages:
