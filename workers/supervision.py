@@ -122,9 +122,14 @@ class Duties:
                 break
 
     def _forget_workers(self, now_ms: int) -> None:
-        for name, facts in self._client.hgetall(keys.WORKERS).items():
+        roll = self._client.hgetall(keys.WORKERS)
+        for name, facts in roll.items():
             if now_ms - json.loads(facts)["seen_ms"] > FORGET_WORKER_MS:
                 self._client.hdel(keys.WORKERS, name)
+                self._client.hdel(keys.ACTIVE, name)
+        for name, active_ms in self._client.hgetall(keys.ACTIVE).items():
+            is_gone = name not in roll  # it was told to stop, and took itself off
+            if is_gone and now_ms - int(active_ms) > FORGET_WORKER_MS:
                 self._client.hdel(keys.ACTIVE, name)
 
 

@@ -231,3 +231,18 @@ def test_a_redis_that_is_away_ends_the_tick(bench: Bench) -> None:
         duties.tick()
 
     assert other.ticks == 0
+
+
+def test_workers_that_are_gone_for_an_hour_are_forgotten(bench: Bench) -> None:
+    """Also those that were told to stop; one that lives and has nothing to do is not."""
+    seconds, _ = bench.client.time()
+    long_ago, lately = (seconds - 3700) * 1000, (seconds - 3500) * 1000
+    seen = {"silent": long_ago, "idle": seconds * 1000}
+    bench.client.hset(keys.WORKERS, mapping={n: f'{{"seen_ms": {ms}}}' for n, ms in seen.items()})
+    active = {"silent": long_ago, "idle": long_ago, "stopped": long_ago, "just stopped": lately}
+    bench.client.hset(keys.ACTIVE, mapping=active)
+
+    Duties(bench.client, bench.lanes, worker="w1@host", facts={}).tick()
+
+    assert set(bench.client.hkeys(keys.WORKERS)) == {"idle", "w1@host"}
+    assert set(bench.client.hkeys(keys.ACTIVE)) == {"idle", "just stopped"}
