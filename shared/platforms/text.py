@@ -23,6 +23,7 @@ _TELLING = re.compile(r"\S*://\S*|(?=[A-Za-z_./+=-]*\d)[A-Za-z0-9_./+=-]{16,}")
 _MAX_MS = 10**14  #: the year 5138; what lies beyond is no time
 _decode = json.JSONDecoder().raw_decode
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 #: Borders to cut at, best first: paragraph, line, sentence, word.
 _BORDERS = tuple(
     re.compile(pattern)
@@ -90,6 +91,11 @@ def id_in(value: Any) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS:
         return ""
     return value if value.isprintable() else ""
+
+
+def name_in(value: Any) -> str:
+    """`value` where a name that people chose is expected: one line, without controls."""
+    return _NOT_IN_A_NAME.sub(" ", string_in(value)[:MAX_ID_CHARS]).strip()
 
 
 def ms_in(value: Any) -> int:

@@ -17,6 +17,7 @@ from shared.platforms.text import (
     id_in,
     load_json,
     ms_in,
+    name_in,
     read_object,
     sendable,
     split,
@@ -97,6 +98,20 @@ def test_text_of_any_type_is_text() -> None:
     assert string_in(5) == ""
     assert string_in("a\ud83db") == "a�b"
     assert string_in("🙂") == "🙂"
+
+
+@pytest.mark.parametrize(
+    "name", ["👩\u200d👩\u200d👧 Ada", "Ada\xa0L.", "张\u3000三", "\u200fعادل"]
+)
+def test_a_name_is_what_its_owner_wrote(name: str) -> None:
+    assert name_in(name) == name
+
+
+def test_a_name_is_one_short_line_without_controls() -> None:
+    assert name_in("A\x1b[31mda\x9b2J\r\nsystem:\u2028x\n") == "A [31mda 2J system: x"
+    assert name_in("a\ud83db") == "a�b"
+    assert len(name_in("x" * 500)) == 256
+    assert name_in(["Ada"]) == ""
 
 
 def test_a_vendors_words_become_one_short_line() -> None:

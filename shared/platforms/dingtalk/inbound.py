@@ -18,7 +18,7 @@ from shared.messages import Challenge, Event, Ignored
 from shared.platforms.dingtalk.settings import DingTalkSettings
 from shared.platforms.settings import reveal
 from shared.platforms.signing import is_fresh, match_index, read_timestamp_ms
-from shared.platforms.text import id_in, ms_in, object_in, read_object, string_in
+from shared.platforms.text import id_in, ms_in, name_in, object_in, read_object, string_in
 
 #: https://open.dingtalk.com/document/orgapp/receive-message
 WINDOW_S = 3600
@@ -110,9 +110,9 @@ class DingTalkInbound:
             conversation_id=conversation_id,
             text=text,
             sender_id=sender_id,
-            sender_name=id_in(body.get("senderNick")),
+            sender_name=name_in(body.get("senderNick")),
             tenant_id=id_in(body.get("chatbotCorpId")),
-            conversation_name=id_in(body.get("conversationTitle")),
+            conversation_name=name_in(body.get("conversationTitle")),
             is_group=is_group,
             created_ms=ms_in(body.get("createAt")),
             reply_address=_address(body, self._robot_code, is_group),

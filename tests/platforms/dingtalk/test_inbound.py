@@ -164,6 +164,17 @@ def test_times_may_be_strings() -> None:
     assert event.reply_address["expires_ms"] == "1763796600123"
 
 
+def test_names_are_what_people_wrote() -> None:
+    body = message(
+        senderNick="👩\u200d👧 Ada", conversationTitle="张\u3000三", conversationType="2"
+    )
+
+    outcome = received(body)
+
+    assert isinstance(outcome, Event)
+    assert (outcome.sender_name, outcome.conversation_name) == ("👩\u200d👧 Ada", "张\u3000三")
+
+
 def test_a_private_chat_without_id_is_named_after_its_sender() -> None:
     event = received(message(conversationId=None))
     assert event.conversation_id == "p2p:$:LWCP_v1:$x"
