@@ -156,15 +156,23 @@ class _Sums:
         self._addresses[_bounded(self._addresses, refusal.caller.group)] += 1
 
     async def flush(self) -> None:
-        """Raises: RedisError, OSError, TimeoutError; nothing is lost then, nor counted twice."""
-        while self._sent or self._kinds:
-            self._sent = self._sent or self._take()
-            name, counts = self._sent
-            offset_s = utc_offset_s(self._zone, int(time.time() * 1000))
-            args = [keys.REFUSED_PREFIX, offset_s, *counts]
-            mark = keys.AUDIT_SENT_PREFIX + name
-            await within(DEADLINE_S, self._add(keys=[mark], args=args))
-            self._sent = None
+        """One call, after that whose answer was lost. What comes meanwhile is for the next time.
+
+        Raises: RedisError, OSError, TimeoutError; nothing is lost then, nor counted twice.
+        """
+        if self._sent:
+            await self._send(self._sent)
+        if self._kinds:
+            self._sent = self._take()
+            await self._send(self._sent)
+
+    async def _send(self, call: tuple[str, list[Any]]) -> None:
+        name, counts = call
+        offset_s = utc_offset_s(self._zone, int(time.time() * 1000))
+        args = [keys.REFUSED_PREFIX, offset_s, *counts]
+        mark = keys.AUDIT_SENT_PREFIX + name
+        await within(DEADLINE_S, self._add(keys=[mark], args=args))
+        self._sent = None
 
     def _take(self) -> tuple[str, list[Any]]:
         counted = {kind_field(kind): count for kind, count in self._kinds.items()}

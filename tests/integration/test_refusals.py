@@ -240,6 +240,30 @@ async def test_an_outage_of_redis_costs_no_count_and_a_lost_answer_none_twice(
     assert refused(redis_client).kinds == {BAD: 2}
 
 
+async def test_a_flood_that_goes_on_is_one_call_each_time(
+    redis_server: RedisServer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(settings_for(redis_server.url))
+    told_of = Refusals(client, UTC)
+    told_of.note(Refusal(BAD, "192.0.2.1"))
+    send, calls = refusals.within, 0
+
+    async def refuse_meanwhile(limit_s: float, work: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls < 10:
+            told_of.note(Refusal(BAD, "192.0.2.1"))
+        return await send(limit_s, work)
+
+    monkeypatch.setattr(refusals, "within", refuse_meanwhile)
+    await told_of.flush()
+    assert calls == len(redis_client.keys(f"{keys.AUDIT_SENT_PREFIX}*")) == 1
+    await told_of.flush()
+    await client.aclose()
+
+    assert refused(redis_client).kinds == {BAD: 2}
+
+
 def test_a_day_begins_by_the_clocks_of_the_settings(redis_client: redis.Redis) -> None:
     add = redis_client.register_script(script("audit_refused"))
     today = int(redis_client.time()[0]) // 86_400
