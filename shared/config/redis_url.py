@@ -107,6 +107,13 @@ def client_url(url: str) -> str:
     return f"unix://{parts.netloc}{parts.path}?{urlencode(query)}"
 
 
+def without_login(url: str) -> str:
+    """What people may see of it: no user, password or option; `url` has passed `check`."""
+    written = url.split(";") if is_sentinel(url) else [url]
+    parts = [urlsplit(each.strip()) for each in written]
+    return ";".join(f"{p.scheme}://{p.netloc.rpartition('@')[2]}{p.path}" for p in parts)
+
+
 def broker_url(url: str) -> str:
     """What Celery's `broker_url` takes; `url` has passed `check`."""
     if is_sentinel(url):
@@ -118,7 +125,8 @@ def broker_url(url: str) -> str:
         if parts.scheme == "rediss":
             query.setdefault("ssl_cert_reqs", "required")
         options = f"?{urlencode(query)}" if query else ""
-        return f"{parts.scheme}://{parts.netloc}/{database}{options}"
+        netloc = parts.netloc.replace(";", "%3B")  # where kombu takes the next address to begin
+        return f"{parts.scheme}://{netloc}/{database}{options}"
     query = _other_options(parts.query, "db", "virtual_host", "username", "password")
     query["virtual_host"] = database
     return f"redis+socket://{_credentials(url)}{parts.path}?{urlencode(query)}"

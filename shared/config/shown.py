@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from shared.config.known import Path, env_name
 from shared.config.live import is_live
 from shared.config.load import Loaded
+from shared.config.redis_url import without_login
 from shared.config.values import values_of
 from shared.logs import HIDDEN, scrub
 
@@ -52,9 +53,7 @@ def shown(loaded: Loaded) -> list[Shown]:
 
 def _masked(path: Path, value: Any) -> Any:
     if isinstance(value, SecretStr):
-        if path in _ADDRESSES:  # of several sentinels, each may have its login
-            return ";".join(scrub(part) for part in value.get_secret_value().split(";"))
-        return HIDDEN
+        return without_login(value.get_secret_value()) if path in _ADDRESSES else HIDDEN
     if isinstance(value, tuple):
         return [_masked(path, item) for item in value]
     if path in _COMMANDS:

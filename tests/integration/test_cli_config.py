@@ -74,7 +74,7 @@ def test_show_tells_the_value_in_force_and_where_it_was_written(
 
 
 def test_show_hides_every_secret(operator: Operator, redis_server: RedisServer) -> None:
-    operator.environ["CLAWDBOT_REDIS__URL"] = f"redis://:hush1@127.0.0.1:{free_port()}/0"
+    operator.environ["CLAWDBOT_REDIS__URL"] = f"redis://:;'hush1@127.0.0.1:{free_port()}/0"
     operator.environ["CLAWDBOT_KEYS__GENERATE_COMMAND"] = "vault read --token=hush2 kv/model"
     operator.environ["CLAWDBOT_MASTER_KEY"] = '["hush3", "hush4"]'
 

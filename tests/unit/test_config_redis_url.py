@@ -7,7 +7,7 @@ from kombu import Connection
 from redis.connection import parse_url
 
 from shared.config import load_settings
-from shared.config.redis_url import Sentinels
+from shared.config.redis_url import Sentinels, without_login
 from shared.errors import ConfigError
 
 
@@ -51,7 +51,10 @@ def test_each_library_gets_its_own_dialect(tmp_path, given, client, broker):
     assert (redis.client_url, redis.broker_url) == (client, broker)
 
 
-@pytest.mark.parametrize("given", ["redis://u:p%40@h:7000/3", "redis://u:p%40@h:7000?db=3"])
+@pytest.mark.parametrize(
+    "given",
+    ["redis://u:p%40@h:7000/3", "redis://u:p%40@h:7000?db=3", "redis://u:p;'\"<\\@h:7000/3"],
+)
 def test_both_libraries_understand_the_same(tmp_path, given):
     redis = load_settings({"CLAWDBOT_REDIS__URL": given}, cwd=tmp_path).redis
 
@@ -64,6 +67,30 @@ def test_both_libraries_understand_the_same(tmp_path, given):
         int(theirs["virtual_host"]),
         theirs["userid"],
         theirs["password"],
+    )
+
+
+@pytest.mark.parametrize(
+    "password", [";hush", "'hush", '"hush', "<hush>", "\\hush", "@hush", "%3Bhush"]
+)
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        ("redis://u:{}@h:7000/3", "redis://h:7000/3"),
+        ("rediss://:{}@[::1]?ssl_ca_certs=/hush", "rediss://[::1]"),
+        ("unix://:{}@/run/r.sock?password=hush", "unix:///run/r.sock"),
+    ],
+)
+def test_nobody_sees_the_login_whatever_is_in_it(tmp_path, given, seen, password):
+    environ = {"CLAWDBOT_REDIS__URL": given.format(password)}
+    settings = load_settings(environ, cwd=tmp_path)
+
+    assert without_login(settings.redis.url.get_secret_value()) == seen
+
+
+def test_nobody_sees_the_login_of_a_sentinel():
+    assert without_login("sentinel://u:hu'sh@a:1 ; sentinel://b:2/3") == (
+        "sentinel://a:1;sentinel://b:2/3"
     )
 
 
