@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.config.known import Path, aliases, dotted_path, known_settings, room_settings, walk
+from shared.config.known import (
+    COMMANDS,
+    Path,
+    aliases,
+    dotted_path,
+    known_settings,
+    room_settings,
+    walk,
+)
 from shared.config.live import Live, with_live
 from shared.config.load import assemble
 from shared.config.models import NamedModel
@@ -85,9 +93,11 @@ def redis_layer(values: Mapping[str, str], problems: list[str]) -> Layer:
 
 
 def redis_fault(path: Path) -> str:
-    """Why a setting may not stand in Redis in clear text; "" if it may."""
+    """Why a setting may not stand in Redis, which others can read and write; "" if it may."""
     if path[0] in _NOT_IN_REDIS:
         return "is needed before Redis is read; set it in the environment or the YAML file"
+    if path in COMMANDS:
+        return "is a command that operators run; set it in the environment or the YAML file"
     if path[-1] in _secret_names(path[0]):
         return "is a secret, and Redis would hold it in clear text; use a secret file"
     return ""

@@ -28,6 +28,8 @@ SHORT_NAMES: Mapping[Path, str] = {
 }
 #: Not in a YAML file, which is kept and shown where a key must not be.
 ENVIRONMENT_ONLY = frozenset({("master_key",)})
+#: Run by operators; may hold a secret among other words.
+COMMANDS = frozenset({("keys", "generate_command")})
 
 #: Blocks under names that somebody else chose; a bot's platform belongs to its name.
 NAMED_BLOCKS = (("models",), ("default_bots",), ("bots",))

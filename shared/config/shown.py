@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from shared.config.known import Path, env_name
+from shared.config.known import COMMANDS, Path, env_name
 from shared.config.live import is_live
 from shared.config.load import Loaded
 from shared.config.redis_url import without_login
@@ -17,7 +17,6 @@ from shared.logs import HIDDEN, scrub
 DEFAULT = "default"  #: the source of what nobody wrote
 
 _PLAIN = (str, int, float, type(None))  #: JSON has them
-_COMMANDS = (("keys", "generate_command"),)  #: may hold a secret among other words
 _ADDRESSES = (("redis", "url"),)  #: may hold a password
 
 
@@ -56,6 +55,6 @@ def _masked(path: Path, value: Any) -> Any:
         return without_login(value.get_secret_value()) if path in _ADDRESSES else HIDDEN
     if isinstance(value, tuple):
         return [_masked(path, item) for item in value]
-    if path in _COMMANDS:
+    if path in COMMANDS:
         return scrub(value)
     return value if isinstance(value, _PLAIN) else str(value)

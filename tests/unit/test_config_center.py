@@ -178,11 +178,12 @@ def test_a_bot_that_is_not_running_yet_waits(center: Center) -> None:
         ("feishu.verify_token", "is a secret"),
         ("bots.sales.encryptKey", "is a secret"),
         ("models.backup.ak_secret", "is a secret"),
+        ("keys.generateCommand", "is a command"),
         ("redis.url", "is needed before Redis is read"),
         ("config_center.redis", "is needed before Redis is read"),
     ],
 )
-def test_secrets_and_the_way_to_redis_do_not_belong_there(name: str, told: str) -> None:
+def test_secrets_commands_and_the_way_to_redis_do_not_belong_there(name: str, told: str) -> None:
     problems: list[str] = []
 
     redis_layer({name: "hush"}, problems)
