@@ -26,16 +26,15 @@ class ConfigCenter:
         """Look every second until cancelled."""
         task = asyncio.current_task()
         while True:
-            await self.look(INTERVAL_S)
+            await _look_at_file(self._follower)
+            await self.look_at_redis(INTERVAL_S)
             self._follower.tell()
             if task is None or task.cancelling():
                 return  # redis-py swallows a cancellation while it connects; a stop must not hang
             await asyncio.sleep(INTERVAL_S)
 
-    async def look(self, patience_s: float) -> None:
-        """One look, at Redis for `patience_s` at most."""
-        if self._follower.reads_file:
-            await asyncio.to_thread(self._follower.look_at_file)  # its disk may hang
+    async def look_at_redis(self, patience_s: float) -> None:
+        """One look, for `patience_s` at most."""
         if not self._follower.reads_redis:
             return
         try:
@@ -47,10 +46,20 @@ class ConfigCenter:
 
 
 async def first_look(follower: Follower) -> None:
-    """What the centre says before anything is built; a start doesn't fail for it."""
+    """What the centre says before anything is built; a start doesn't fail for it.
+
+    The file may say where Redis is, and may need what is there.
+    """
+    await _look_at_file(follower)
     client = connect(follower.live.settings)
     try:
-        await ConfigCenter(follower, client).look(FIRST_LOOK_S)
+        await ConfigCenter(follower, client).look_at_redis(FIRST_LOOK_S)
     finally:
         await client.aclose()
+    await _look_at_file(follower)
     follower.begin()
+
+
+async def _look_at_file(follower: Follower) -> None:
+    if follower.reads_file:
+        await asyncio.to_thread(follower.look_at_file)  # its disk may hang

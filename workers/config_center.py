@@ -25,9 +25,7 @@ class ConfigCenter:
         self._main_pid = os.getpid()
         self._followed_in = 0
         self._starting = threading.Lock()
-        client = _client(self.live.settings)
-        look(follower, client)
-        client.connection_pool.disconnect()  # nothing of it is left to a fork
+        first_look(follower)
         follower.begin()
 
     @property
@@ -62,13 +60,23 @@ class ConfigCenter:
             self._look(client)
 
     def _look(self, client: redis.Redis) -> None:
-        look(self._follower, client)
+        self._follower.look_at_file()
+        _look_at_redis(self._follower, client)
         self.tell()
 
 
-def look(follower: Follower, client: redis.Redis) -> None:
-    """Look into the file and into Redis and let `follower` judge."""
+def first_look(follower: Follower) -> None:
+    """For who looks once: the file may say where Redis is, and may need what is there."""
     follower.look_at_file()
+    client = _client(follower.live.settings)
+    try:
+        _look_at_redis(follower, client)
+    finally:
+        client.connection_pool.disconnect()  # nothing of it is left to a fork
+    follower.look_at_file()
+
+
+def _look_at_redis(follower: Follower, client: redis.Redis) -> None:
     if not follower.reads_redis:
         return
     try:

@@ -200,6 +200,28 @@ def test_what_another_setting_needs_is_not_taken_out(
     operator.told("config", "unset", "models.backup.endpoint")
 
 
+def test_what_the_file_needs_is_not_taken_out(
+    operator: Operator,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    operator.environ["CLAWDBOT_CONFIG_CENTER__FILE"] = "center.yaml"
+    operator.told("config", "set", "models.backup.endpoint", "https://m.example/v1")
+    (tmp_path / "center.yaml").write_text("model: {chain: [default, backup]}\n")
+    assert "the settings can be used" in operator.told("config", "check")
+
+    for change in (("unset",), ("set", "")):
+        said = refused(
+            operator,
+            *("config", change[0], "models.backup.endpoint", *change[1:]),
+            capsys=capsys,
+            monkeypatch=monkeypatch,
+        )
+
+        assert "backup" in said
+
+
 def test_what_somebody_else_broke_can_be_taken_out(
     operator: Operator, redis_client: redis.Redis
 ) -> None:

@@ -7,6 +7,8 @@ import itertools
 import json
 import logging
 import os
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,9 +50,17 @@ def follower(
 
 
 @pytest.fixture
-def events(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+def events(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Without what is logged by the threads that earlier tests left behind."""
+    left = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+
+    def is_of_this_test(record: logging.LogRecord) -> bool:
+        return record.thread not in left
+
     caplog.set_level(logging.INFO)
-    return caplog
+    caplog.handler.addFilter(is_of_this_test)
+    yield caplog
+    caplog.handler.removeFilter(is_of_this_test)
 
 
 def told(events: pytest.LogCaptureFixture, name: str) -> list[dict[str, object]]:
@@ -83,6 +93,48 @@ async def test_the_ingress_takes_a_new_limit_from_redis_and_from_the_file(
         redis_client.hdel(keys.CONFIG, HASH)
         (folder / "center.yaml").write_text("security: {qps: 1}\n")
         await eventually(is_limited, SOON_S, "the limit of the file is in force")
+
+
+@pytest.fixture(params=["ingress", "worker"])
+def start(request: pytest.FixtureRequest) -> Callable[[Follower], None]:
+    """The first look of each side."""
+    if request.param == "worker":
+        return lambda follower: ConfigCenter(follower) and None
+    return lambda follower: asyncio.run(first_look(follower))
+
+
+def test_a_start_asks_the_redis_that_the_file_names(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[[Follower], None],
+) -> None:
+    redis_client.hset(keys.CONFIG, HASH, "5")
+    (folder / "center.yaml").write_text(f"redis: {{url: '{redis_server.url}'}}\n")
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    follower = follower_of(nowhere, monkeypatch, CONFIG_CENTER__FILE="center.yaml")
+
+    start(follower)
+
+    assert follower.away == set()
+    assert follower.live.settings.security.qps == 5
+
+
+def test_a_start_takes_all_of_a_file_that_needs_what_redis_says(
+    follower: Follower,
+    redis_client: redis.Redis,
+    folder: Path,
+    start: Callable[[Follower], None],
+) -> None:
+    redis_client.hset(keys.CONFIG, "models.third.endpoint", "https://third.example/v1")
+    (folder / "center.yaml").write_text("port: 1\nmodel: {chain: [third]}\n")
+
+    start(follower)
+
+    assert not any(follower.refused.values())
+    assert follower.live.settings.port == 1
+    assert follower.live.settings.model.chain == ("third",)
 
 
 async def _not(condition: object) -> bool:

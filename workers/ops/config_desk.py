@@ -14,8 +14,7 @@ from shared.config.follow import Follower, make_follower
 from shared.config.known import dotted_path
 from shared.errors import ConfigError
 from shared.state import keys
-from workers.config_center import look
-from workers.redis_client import connect
+from workers.config_center import first_look
 
 LOOK_S = 3.0  #: for all that Redis takes, its name's look-up included
 
@@ -29,7 +28,7 @@ def look_around() -> Follower:
         ConfigError: what is written elsewhere can't be used.
     """
     follower = make_follower()
-    looking = Thread(target=_look, args=(follower,), name="config center", daemon=True)
+    looking = Thread(target=first_look, args=(follower,), name="config center", daemon=True)
     looking.start()
     looking.join(LOOK_S)
     if not looking.is_alive():
@@ -91,6 +90,7 @@ class Desk:
         follower.look_at_file()
 
         def step(values: Values, pipe: Pipeline) -> None:
+            _problems(follower, values)  # puts them in force
             if problems := _problems(follower, {**values, plain: value}):
                 raise ConfigError(list(problems))
             pipe.hset(keys.CONFIG, plain, value)
@@ -131,14 +131,7 @@ class Desk:
         self._client.transaction(transaction, keys.CONFIG)
 
 
-def _look(follower: Follower) -> None:
-    client = connect(follower.live.settings, max_connections=1, retries=0)
-    try:
-        look(follower, client)
-    finally:
-        client.connection_pool.disconnect()
-
-
 def _problems(follower: Follower, values: Values) -> tuple[str, ...]:
     follower.take_hash(values)
+    follower.look_at_file()  # it may need what is there now
     return follower.refused.get("redis", ())
