@@ -56,13 +56,13 @@ class Center:
         """Raises: ConfigError, when what is written elsewhere can't be used."""
         self._written = written
         self._layers: dict[Source, Layer] = {}
-        self._is_running = False
+        self.is_running = False
         self.loaded = assemble(written)  #: with which a process would start now
         self.live = Live(self.loaded.settings)
 
     def begin(self) -> None:
         """The process is built now: from here on only what is live changes."""
-        self._is_running = True
+        self.is_running = True
 
     def take(self, source: Source, layer: Layer, problems: Sequence[str] = ()) -> Taken:
         """Put all values of a place in force, instead of those it had before."""
@@ -75,7 +75,7 @@ class Center:
             return Taken(source, problems=tuple(error.problems))
         self._layers, self.loaded = layers, loaded
         before, wanted = self.live.settings, loaded.settings
-        now = with_live(before, wanted) if self._is_running else wanted
+        now = with_live(before, wanted) if self.is_running else wanted
         if now != before:
             self.live.settings = now
         return Taken(source, changed=changed(before, now), waiting=changed(now, wanted))

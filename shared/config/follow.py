@@ -18,7 +18,7 @@ from shared.config.written import read_written
 from shared.config.yaml_file import YamlFile
 from shared.errors import ConfigError
 
-INTERVAL_S = 1.0  #: between two looks: a change is in force within two seconds
+INTERVAL_S = 1.0  #: between two looks: in force within two seconds, within three from the file
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Follower:
         self._file = file
         self._variables = variables
         self._seen: dict[Source, Any] = {}
+        self._found = ""  #: in the file, at the last look
         self.away: set[Source] = set()  #: places that could not be read
         self.refused: dict[Source, tuple[str, ...]] = {}  #: what is wrong with those that could
         self._waiting: frozenset[str] = frozenset()
@@ -66,7 +67,8 @@ class Follower:
         """Read the file, if there is one.
 
         Whole each time, so that no way of changing it escapes: written, replaced, or its folder's
-        link swapped, as Kubernetes does.
+        link swapped, as Kubernetes does. While the process runs, a text counts when two looks in a
+        row found it: one that is being written is cut off anywhere, and may be good YAML.
         """
         if self._file is None:
             return
@@ -75,17 +77,20 @@ class Follower:
         except (OSError, UnicodeDecodeError) as error:
             self.miss("file", error)
             return
+        found, self._found = self._found, text
+        if self._center.is_running and text != found:
+            return
         if self._is_news("file", text):
             problems: list[str] = []
             layer = YamlFile(self._file, self._variables.get, problems).parse(text)
-            self._take("file", layer, problems)
+            self._take("file", text, layer, problems)
 
     def take_hash(self, values: Mapping[str, str]) -> None:
         """What the hash in Redis holds now."""
-        if self._is_news("redis", dict(values)):
+        if self._is_news("redis", values):
             problems: list[str] = []
             layer = redis_layer(values, problems)
-            self._take("redis", layer, problems)
+            self._take("redis", dict(values), layer, problems)
 
     def miss(self, source: Source, error: Exception) -> None:
         """A place could not be read: what it said last holds. Told once until it is back."""
@@ -106,20 +111,18 @@ class Follower:
 
     def _is_news(self, source: Source, said: Any) -> bool:
         self.away.discard(source)
-        if self._seen.get(source, {}) == said:
-            return False
-        self._seen[source] = said
-        return True
+        return bool(self._seen.get(source, {}) != said)
 
-    def _take(self, source: Source, layer: Layer, problems: list[str]) -> None:
+    def _take(self, source: Source, said: Any, layer: Layer, problems: list[str]) -> None:
         taken = self._center.take(source, layer, problems)
         self.refused[source] = taken.problems
         for other in SOURCES if not taken.problems else ():
             if other != source and self.refused.get(other):
-                self._seen.pop(other)  # what it says may be usable now
+                self._seen.pop(other, None)  # what it says may be usable now
         if "log.level" in taken.changed:
             logging.getLogger().setLevel(self.live.settings.log.level)
         self._note(taken)
+        self._seen[source] = said  # at the end: who is forked before it takes all of it once more
 
     def _note(self, taken: Taken) -> None:
         facts: dict[str, Any] = {"source": taken.source}

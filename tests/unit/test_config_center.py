@@ -1,9 +1,8 @@
-"""The configuration centre: what changes live, what waits, and what is refused. Files are real."""
+"""The configuration centre: what changes live, what waits, and what is refused."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 
 from shared.config import Settings
 from shared.config.center import Center, Taken, redis_layer
-from shared.config.follow import Follower
 from shared.config.known import known_settings
 from shared.config.live import LIVE, LIVE_OF_BOTS, Live, is_live
 from shared.config.sources import Layer
@@ -207,130 +205,3 @@ def test_all_of_security_is_live_and_nothing_of_redis() -> None:
     assert is_live(("security", "allow_cidrs", "feishu"))
     assert not is_live(("redis", "url"))
     assert not is_live(("bots", "sales", "app_id"))
-
-
-class Told:
-    """A follower of a file, and what it tells."""
-
-    def __init__(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-        written = read_written(ENVIRON, cwd=folder)
-        self.file = folder / "center.yaml"
-        self.follower = Follower(
-            Center(written), file=self.file, variables={"PROMPT": "of a variable"}
-        )
-        self._caplog = caplog
-
-    def look(self) -> list[tuple[str, Any]]:
-        """The events of one look, each with its facts."""
-        self._caplog.clear()
-        self.follower.look_at_file()
-        self.follower.tell()
-        return [(r.getMessage(), r.__dict__["metadata"]) for r in self._caplog.records]
-
-    @property
-    def prompt(self) -> str:
-        return self.follower.live.settings.model.system_prompt
-
-
-@pytest.fixture
-def told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Told:
-    caplog.set_level(logging.INFO)
-    return Told(tmp_path, caplog)
-
-
-def test_a_file_that_is_away_is_told_once_and_holds_up_nothing(told: Told) -> None:
-    facts = {"source": "file", "error": "FileNotFoundError"}
-    assert [told.look(), told.look()] == [[("config.unread", facts)], []]
-
-    told.file.write_text("model: {systemPrompt: 'a ${ENV:PROMPT}'}\n")
-    told.follower.begin()
-    names = ["model.system_prompt"]
-    assert told.look() == [("config.changed", {"source": "file", "settings": names})]
-    assert told.prompt == "a of a variable"
-
-    told.file.unlink()
-    assert [event for event, _ in told.look()] == ["config.unread"]
-    assert told.prompt == "a of a variable"
-
-
-def test_a_file_that_is_replaced_or_whose_folder_is_swapped_is_seen(
-    told: Told, tmp_path: Path
-) -> None:
-    for version, prompt in (("..v1", "one"), ("..v2", "two")):
-        (tmp_path / version).mkdir()
-        (tmp_path / version / "center.yaml").write_text(f"model: {{system_prompt: {prompt}}}\n")
-    (tmp_path / "..data").symlink_to("..v1")
-    told.file.symlink_to("..data/center.yaml")
-    told.look()
-    assert told.prompt == "one"
-
-    (tmp_path / "..tmp").symlink_to("..v2")
-    (tmp_path / "..tmp").rename(tmp_path / "..data")  # as Kubernetes does
-    told.look()
-    assert told.prompt == "two"
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("model: [\n", "center.yaml line 2 is not YAML"),
-        ("model: {system_promt: x}\n", "line 1) is not a setting; the nearest known name is model"),
-        ("security: {qps: none}\n", "line 1): must be a whole number"),
-        ("[" * 20_000, "is nested too deeply"),
-        ("model: {system_prompt: '${ENV:NOWHERE}'}", "needs the environment variable NOWHERE"),
-    ],
-    ids=["yaml", "name", "value", "deep", "variable"],
-)
-def test_a_file_that_can_not_be_used_is_refused_once_and_the_old_values_hold(
-    told: Told, text: str, problem: str
-) -> None:
-    told.file.write_text("model: {system_prompt: good}\n")
-    told.look()
-    told.follower.begin()
-
-    told.file.write_text(text)
-    ((event, facts),) = told.look()
-
-    assert event == "config.refused"
-    assert problem in " ".join(facts["problems"])
-    assert told.look() == []
-    assert told.prompt == "good"
-
-
-def test_a_setting_that_needs_a_restart_is_told_once_by_its_name(told: Told) -> None:
-    told.file.write_text("port: 1\n")
-    told.look()
-    told.follower.begin()
-
-    told.file.write_text("port: 2\n")
-    facts = {"source": "file", "settings": ["port"]}
-    assert [told.look(), told.look()] == [[("config.restart_needed", facts)], []]
-    told.file.write_text("port: 3\nhost: h\n")
-    assert told.look() == [("config.restart_needed", {**facts, "settings": ["host"]})]
-
-
-def test_what_was_refused_is_looked_at_again_when_the_other_place_changes(told: Told) -> None:
-    values = {"model.chain": "third,default"}
-    told.follower.take_hash(values)
-    assert told.follower.refused["redis"]
-
-    told.file.write_text("models: {third: {endpoint: 'https://third.example/v1'}}\n")
-    told.look()
-    told.follower.take_hash(values)
-
-    assert told.follower.live.settings.model.chain == ("third", "default")
-
-
-def test_the_log_level_follows(told: Told) -> None:
-    told.file.write_text("log: {level: error}\n")
-    told.look()
-    assert logging.getLogger().level == logging.ERROR
-
-
-def test_a_new_value_of_a_secret_is_never_told(told: Told) -> None:
-    told.follower.begin()
-    told.file.write_text("service: {auth: {akSecret: hush-new}}\n")
-
-    assert told.look() == [
-        ("config.restart_needed", {"source": "file", "settings": ["service.auth.ak_secret"]})
-    ]
