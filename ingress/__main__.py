@@ -16,10 +16,9 @@ from ingress.connections import Runner
 from ingress.door import DOOR
 from ingress.log_flush import flushed_each_turn
 from ingress.metrics import METRICS
-from shared import audit, logs
 from shared.config import Settings
 from shared.config.follow import Follower, follower_or_exit
-from shared.process import raise_open_files_limit
+from shared.process import open_logs_or_exit, raise_open_files_limit
 
 try:
     import uvloop as loops
@@ -32,6 +31,10 @@ SHUTDOWN_TIMEOUT_S = 5
 STRANGERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
 
 logger = logging.getLogger("ingress")  # `__name__` is "__main__" here
+
+
+class PortError(Exception):
+    """The port can't be listened on."""
 
 
 class OneLineErrors(logging.Filter):
@@ -62,18 +65,25 @@ def make_runner(settings: Settings, follower: Follower | None = None) -> web.App
 
 
 async def serve(follower: Follower) -> None:
-    """Run the gateway until told to stop; requests under way are finished."""
+    """Run the gateway until told to stop; requests under way are finished. Raises: PortError."""
     settings = follower.live.settings
     runner = make_runner(settings, follower)
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+        await _listen(runner, settings)
         for warning in settings.warnings():
             logger.warning("settings.warning", extra={"metadata": {"warning": warning}})
         logger.info("ingress.started", extra={"metadata": {"port": settings.port}})
         await _told_to_stop()
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+    except OSError as error:
+        raise PortError(f"CLAWDBOT_PORT={settings.port}: {error.strerror or error}") from error
 
 
 async def _serve_and_log(follower: Follower) -> None:
@@ -89,20 +99,17 @@ async def _told_to_stop() -> None:
 
 
 def main() -> int:
-    """Exit code 0 after a clean stop, 1 when the port can't be used, 2 for wrong settings."""
+    """Exit code 0 after a clean stop, 1 without its port or log files, 2 for wrong settings."""
     follower = follower_or_exit()
     raise_open_files_limit()
     try:
         with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
             runner.run(first_look(follower))
-            log = follower.live.settings.log
-            logs.configure("ingress", level=log.level, **log.files)
-            audit.configure("ingress", **log.files)
+            open_logs_or_exit("ingress", follower.live.settings.log)
             follower.tell()
             runner.run(_serve_and_log(follower))
-    except OSError as error:
-        port = follower.live.settings.port
-        sys.stderr.write(f"CLAWDBOT_PORT={port}: {error.strerror or error}\n")
+    except PortError as error:
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 

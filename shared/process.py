@@ -1,8 +1,12 @@
-"""What a process of ours asks of the operating system."""
+"""What a process of ours asks of the operating system when it starts."""
 
 from __future__ import annotations
 
 import resource
+import sys
+
+from shared import audit, logs
+from shared.config.groups import Log
 
 OPEN_FILES = 65_536
 
@@ -13,3 +17,13 @@ def raise_open_files_limit() -> None:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def open_logs_or_exit(service: str, log: Log) -> None:
+    """Where this process logs from now on; on a folder it can't use, a line and exit code 1."""
+    try:
+        logs.configure(service, level=log.level, **log.files)
+        audit.configure(service, **log.files)
+    except OSError as error:
+        print(f"CLAWDBOT_LOG_DIR={log.dir}: {error.strerror or error}", file=sys.stderr)
+        raise SystemExit(1) from error

@@ -11,11 +11,10 @@ from typing import Any
 from celery import Celery, signals
 from kombu import Exchange, Queue
 
-from shared import audit, logs
 from shared.config import Settings
 from shared.config.follow import follower_or_exit
 from shared.envelope import PROCESS, QUEUES, hint_templates
-from shared.process import raise_open_files_limit
+from shared.process import open_logs_or_exit, raise_open_files_limit
 from workers.config_center import ConfigCenter
 from workers.leader import leader_duties
 from workers.limits import time_limits
@@ -135,9 +134,7 @@ def _begin_child(**_: Any) -> None:
 
 @signals.setup_logging.connect
 def _configure_logs(**_: Any) -> None:
-    log = worker_process.settings.log
-    logs.configure("worker", level=log.level, **log.files)
-    audit.configure("worker", **log.files)
+    open_logs_or_exit("worker", worker_process.settings.log)
     worker_process.center.tell()
     for name in ("celery.app.trace", "celery.worker.strategy"):  # two lines a task that say nothing
         logging.getLogger(name).setLevel(logging.WARNING)
