@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 
 def setting(default: Any, help_text: str, *, unit: str = "", **bounds: Any) -> Any:
@@ -12,7 +13,19 @@ def setting(default: Any, help_text: str, *, unit: str = "", **bounds: Any) -> A
     return Field(default, description=help_text, json_schema_extra={"unit": unit}, **bounds)
 
 
-class Group(BaseModel):
+class Emptiable(BaseModel):
+    """An empty text is no value, where a field can do without one."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _emptied(cls, value: Any, info: ValidationInfo) -> Any:
+        if value != "" or info.field_name is None:
+            return value
+        allowed = get_args(cls.model_fields[info.field_name].annotation)
+        return None if NoneType in allowed else value
+
+
+class Group(Emptiable):
     """Settings that belong together. A refused value is never printed: it may be a secret."""
 
     model_config = ConfigDict(

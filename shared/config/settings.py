@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import SerializeAsAny, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from shared.config.fields import setting
+from shared.config.fields import Emptiable, setting
 from shared.config.groups import (
     AsyncProcessing,
     ConfigCenter,
@@ -52,7 +52,7 @@ class Bot:
     settings: BotSettings
 
 
-class Settings(BaseSettings):
+class Settings(Emptiable, BaseSettings):
     """All settings, immutable. Reads nothing by itself: `load_settings` gathers the values.
 
     models: the named ones; `all_models` has the default one, too.

@@ -128,13 +128,30 @@ def test_redis_is_stronger_than_the_file_and_both_than_all_else(tmp_path: Path) 
 
 
 def test_an_empty_text_empties_a_setting(tmp_path: Path) -> None:
-    prompt = {"CLAWDBOT_FEISHU__SYSTEM_PROMPT": "old", "CLAWDBOT_MODEL__CHAIN": "backup"}
-    center = Center(read_written({**ENVIRON, **prompt}, cwd=tmp_path))
+    elsewhere = {
+        "CLAWDBOT_FEISHU__SYSTEM_PROMPT": "old",
+        "CLAWDBOT_MODEL__CHAIN": "backup",
+        "CLAWDBOT_MODEL__TEMPERATURE": "1",
+        "CLAWDBOT_MODELS__BACKUP__MAX_TOKENS": "7",
+        "CLAWDBOT_PUBLIC_URL": "https://bot.example",
+        "CLAWDBOT_LOG_DIR": "logs",
+    }
+    center = Center(read_written({**ENVIRON, **elsewhere}, cwd=tmp_path))
 
-    take(center, feishu__system_prompt="", model__chain="")
+    names = ("feishu.system_prompt", "model.chain", "model.temperature", "models.backup.max_tokens")
+    taken = center.take("redis", given(dict.fromkeys((*names, "public_url", "log.dir"), "")))
 
-    assert center.live.settings.feishu.system_prompt == ""
-    assert center.live.settings.model.chain == ()
+    settings = center.live.settings
+    assert taken.problems == ()
+    assert (settings.feishu.system_prompt, settings.model.chain) == ("", ())
+    assert settings.model.temperature is None
+    assert settings.models["backup"].max_tokens is None
+    assert settings.public_url is None
+    assert settings.log.dir is None
+
+
+def test_what_can_not_be_empty_is_refused(center: Center) -> None:
+    assert take(center, port="").problems == ("port (Redis): must be a whole number",)
 
 
 def test_a_chain_with_a_model_that_is_not_running_yet_waits_with_it(center: Center) -> None:

@@ -94,8 +94,8 @@ def schema() -> None:
 def set_value(name: str, value: str, as_json: bool) -> None:
     """Set NAME in the configuration centre, for all processes.
 
-    The whole is checked first. A list is separated by commas, or JSON. An empty VALUE empties the
-    setting.
+    The whole is checked first. A list is separated by commas, or JSON. An empty VALUE empties a
+    setting that may be empty.
 
     Example: clawdbot config set quotas.user.requests_per_day 200
     """
