@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis.asyncio
 from aiohttp import web
@@ -14,14 +14,23 @@ from ingress.live_workers import live_workers
 from ingress.memory import MemoryWatch
 from ingress.patience import within
 from ingress.scrape import Scrape
+from ingress.single_flight import SingleFlight
 from shared.state import keys
 from shared.state.census import FATES
 
 PROBE_TIMEOUT_S = 1.5
 
 
+class Probe(NamedTuple):
+    """reasons: why nothing is taken in. full: bots that take nothing in. workers: by queue."""
+
+    reasons: list[str]
+    full: list[str]
+    workers: dict[str, list[str]]
+
+
 class Health:
-    """The probes of one ingress process."""
+    """The probes of one ingress process. Anybody may ask, as often as they like."""
 
     def __init__(
         self,
@@ -33,7 +42,8 @@ class Health:
     ) -> None:
         self._client = client
         self._bots = bots
-        self._scrape = scrape
+        self._text = SingleFlight(scrape.text)
+        self._probed = SingleFlight(self._probe_in_time)
         self._memory = memory
         self._queue_capacity = queue_capacity
 
@@ -42,28 +52,33 @@ class Health:
         return web.json_response({"status": "ok"})
 
     async def ready(self, request: web.Request) -> web.Response:
-        """200 when Redis can record and capacity remains; `?deep=1` also wants live workers."""
+        """200 when Redis can record and a bot has room; `?deep=1` also wants live workers."""
         try:
-            reasons, workers = await within(PROBE_TIMEOUT_S, self._probe())
+            probe = await self._probed.result()
         except (RedisError, OSError, TimeoutError) as error:
             down = {"status": "unavailable", "reasons": [f"redis: {type(error).__name__}"]}
             return web.json_response(down, status=503, headers={"Retry-After": "1"})
+        reasons = [*probe.reasons]
         if request.query.get("deep") == "1":
-            reasons += [f"no live worker for queue {q}" for q, seen in workers.items() if not seen]
+            queues = probe.workers.items()
+            reasons += [f"no live worker for queue {queue}" for queue, seen in queues if not seen]
         body: dict[str, Any] = {
             "status": "unavailable" if reasons else "ready",
+            **probe._asdict(),
             "reasons": reasons,
-            "workers": workers,
         }
         return web.json_response(body, status=503 if reasons else 200)
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Prometheus text. Without Redis the lanes are missing, the rest is there."""
-        text = await self._scrape.text()
+        text = await self._text.result()
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def _probe(self) -> tuple[list[str], dict[str, list[str]]]:
-        reasons = []
+    async def _probe_in_time(self) -> Probe:
+        return await within(PROBE_TIMEOUT_S, self._probe())
+
+    async def _probe(self) -> Probe:
+        reasons, full = [], []
         await self._client.set(keys.PROBE, 1, px=1000)  # it must be able to write
         if self._memory.is_full:
             reasons.append("redis: memory above 80 % of maxmemory")
@@ -71,5 +86,7 @@ class Health:
             counts = await self._client.hgetall(bot.keys.counts)
             finished = sum(int(counts.get(fate, 0)) for fate in FATES)
             if int(counts.get("accepted", 0)) - finished >= self._queue_capacity:
-                reasons.append(f"bot {bot.platform}/{bot.name}: queue_capacity is used up")
-        return reasons, await live_workers(self._client)
+                full.append(f"{bot.platform}/{bot.name}")
+        if len(full) == len(self._bots):  # one alone must not take the others' way in away
+            reasons += [f"bot {name}: queue_capacity is used up" for name in full]
+        return Probe(reasons, full, await live_workers(self._client))

@@ -359,6 +359,14 @@ def test_an_ingress_that_is_not_ready_says_why(why: str, status: str, doctor: Do
     assert why in report.only("ingress", status)["seen"]
 
 
+def test_a_bot_without_room_is_a_warning(doctor: Doctor) -> None:
+    body = '{"status":"ready","reasons":[],"full":["feishu/default"],"workers":{}}'
+    with serving(sending(http("200 OK", body))) as server:
+        report = doctor.look("ingress", PORT=str(server.port))
+
+    assert "feishu/default" in report.only("ingress", "warning")["seen"]
+
+
 # --- never hanging ------------------------------------------------------------------------------
 
 

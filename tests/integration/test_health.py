@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import signal
@@ -96,17 +97,37 @@ async def test_a_redis_that_takes_no_writes_is_not_ready(
     assert (await gateway.get("/ready")).status == 200
 
 
-async def test_a_bot_without_capacity_is_named(
+async def test_a_bot_without_room_is_named_and_one_with_room_keeps_the_process_ready(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
     settings = settings_for(redis_server.url, ASYNC_PROCESSING__QUEUE_CAPACITY="1")
     async with running(settings) as gateway:
         before = await gateway.get("/ready")
         await gateway.post(build("feishu"))
-        after = await gateway.get("/ready")
+        one = await gateway.get("/ready")
+        await gateway.post(build("dingtalk"))
+        all_of_them = await gateway.get("/ready")
 
-    assert (before.status, after.status) == (200, 503)
-    assert after.json()["reasons"] == ["bot feishu/default: queue_capacity is used up"]
+    assert (before.status, one.status, all_of_them.status) == (200, 200, 503)
+    assert [a.json()["full"] for a in (before, one)] == [[], ["feishu/default"]]
+    assert one.json()["reasons"] == []
+    assert all_of_them.json()["reasons"] == [
+        f"bot {name}: queue_capacity is used up" for name in ("dingtalk/default", "feishu/default")
+    ]
+
+
+@pytest.mark.parametrize("path", ["/ready", "/metrics"])
+async def test_many_who_ask_at_once_cost_redis_what_one_does(
+    gateway: Gateway, redis_client: redis.Redis, path: str
+) -> None:
+    async def cost(askers: int) -> int:
+        before = redis_client.info("commandstats").get("cmdstat_hgetall", {"calls": 0})["calls"]
+        answers = await asyncio.gather(*(gateway.get(path) for _ in range(askers)))
+        assert {answer.status for answer in answers} == {200}
+        return redis_client.info("commandstats")["cmdstat_hgetall"]["calls"] - before
+
+    one = await cost(1)
+    assert await cost(30) <= 15 * one
 
 
 def worker_seen(client: redis.Redis, name: str, *queues: str, ago_ms: int = 0) -> None:
@@ -123,6 +144,7 @@ async def test_ready_shows_workers_without_needing_them(gateway: Gateway) -> Non
     assert answer.json() == {
         "status": "ready",
         "reasons": [],
+        "full": [],
         "workers": {"process": [], "push": []},
     }
 

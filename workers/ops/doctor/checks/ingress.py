@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from shared.errors import OutcomeUnknownError, TaskError
 from shared.http_values import HttpResponse
@@ -64,9 +65,11 @@ def _foreign(url: str, response: HttpResponse) -> Finding:
 
 
 def _state(url: str, response: HttpResponse) -> Finding:
-    reasons = [str(why) for why in response.json_object()["reasons"]]
+    body = response.json_object()
+    reasons = [str(why) for why in body["reasons"]]
     if not reasons:
-        return ok(f"{url} is ready")
+        full = body.get("full")
+        return _full(url, full) if isinstance(full, list) and full else ok(f"{url} is ready")
     seen = f"{url}: {'; '.join(reasons)}"
     if all(why.startswith(_NO_WORKER) for why in reasons):
         return warning(
@@ -76,5 +79,14 @@ def _state(url: str, response: HttpResponse) -> Finding:
         seen,
         "New messages are refused with 503.",
         "see the checks redis and memory; a full queue needs workers",
+        "clawdbot queue",
+    )
+
+
+def _full(url: str, bots: list[Any]) -> Finding:
+    return warning(
+        f"{url}: queue_capacity is used up by {', '.join(map(str, bots))}",
+        "New messages for these bots are refused with 503.",
+        "a full queue needs workers",
         "clawdbot queue",
     )
