@@ -9,6 +9,7 @@ from shared.config.known import (
     Path,
     aliases,
     env_name,
+    env_path,
     known_settings,
     nearest,
     room_settings,
@@ -61,12 +62,15 @@ class Vocabulary:
 
     def _faults(self, path: Path, given: Given) -> Iterator[str]:
         in_environment = given.name.startswith(("CLAWDBOT", "LOG_"))
-        if path in ENVIRONMENT_ONLY and not in_environment:
-            yield f"{given.label} is read from the environment alone: set {env_name(path)}"
+        meant = env_path(given.name) if in_environment else path
+        if meant in ENVIRONMENT_ONLY and not (in_environment and meant == path):
+            yield f"{given.label} is read from the environment alone: set {env_name(meant)}"
         elif path in self._groups or (path[0] in ("bots", "models") and len(path) == 2):
             examples = sorted(leaf for leaf in self._leaves if leaf[: len(path)] == path)
             example = _spelled(examples[0], in_environment) if examples else _NAMED[path[0]]
             yield f"{given.label} is a group of settings, not a value; set for instance {example}"
+        elif path not in self._leaves and meant in self._leaves:
+            yield f"{given.label} is called {'.'.join(meant)} here"
         elif path not in self._leaves:
             leaves = (_spelled(leaf, in_environment) for leaf in sorted(self._leaves))
             like = nearest(given.name if in_environment else ".".join(path), leaves)

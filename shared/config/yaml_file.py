@@ -13,6 +13,9 @@ from shared.config.known import NAMED_BLOCKS, Path, snake_case
 from shared.config.sources import Given, Layer
 
 _REFERENCE = re.compile(r"\$\{ENV:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+_QUOTED = re.compile(
+    r"""(['"])[^<'"][^'"]+\1"""
+)  # but tokens, '<block end>', and single characters
 _NULL = "tag:yaml.org,2002:null"
 _MAX_DEPTH = 10
 
@@ -56,7 +59,7 @@ class YamlFile:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             where = f" line {mark.line + 1}" if mark else ""
-            self._problems.append(f"{self._file}{where} is not YAML: {error.problem}")
+            self._problems.append(f"{self._file}{where} is not YAML: {_without_text(error)}")
         except yaml.YAMLError:
             self._problems.append(f"{self._file} is not YAML: it holds a character YAML forbids")
         except RecursionError:
@@ -116,3 +119,10 @@ class YamlFile:
 
     def _problem(self, node: yaml.Node, sentence: str) -> None:
         self._problems.append(f"{self._file} line {node.start_mark.line + 1}: {sentence}")
+
+
+def _without_text(error: yaml.MarkedYAMLError) -> str:
+    """What is wrong, without what it quotes of the file: a secret in no quotes, perhaps."""
+    if isinstance(error, yaml.composer.ComposerError):
+        return "`*` begins an alias and `&` an anchor; put the value in quotes"
+    return _QUOTED.sub("…", error.problem or "")

@@ -129,6 +129,33 @@ def test_two_names_of_one_setting_with_different_values(tmp_path):
 @pytest.mark.parametrize(
     ("yaml", "told"),
     [
+        ("LOG_LEVEL: DEBUG\n", "LOG_LEVEL (c.yaml line 1) is called log.level here"),
+        ("CLAWDBOT_AK_ID: a\n", "CLAWDBOT_AK_ID (c.yaml line 1) is called service.auth.ak_id here"),
+        ("CLAWDBOT_MASTER_KEY: k\n", "is read from the environment alone: set CLAWDBOT_MASTER_KEY"),
+        ("LOG_LEVELS: DEBUG\n", "is not a setting; the nearest known name is LOG_LEVEL"),
+    ],
+)
+def test_a_name_of_the_environment_in_yaml_is_told_with_the_one_it_has_there(tmp_path, yaml, told):
+    (problem,) = problems_of(tmp_path, yaml=yaml)
+
+    assert told in problem.replace(f"{tmp_path}/", "")
+
+
+@pytest.mark.parametrize(
+    "value", ["*Hush123", "&Hush123 &Hush123 x", "!Hush123!x y", "%Hush123", "@Hush123"]
+)
+def test_a_value_without_its_quotes_is_not_repeated(tmp_path, value):
+    text = " ".join(problems_of(tmp_path, yaml=f"service:\n  auth:\n    akSecret: {value}\n"))
+
+    assert "c.yaml line 3 is not YAML: " in text
+    assert "Hush" not in text
+    if value[0] == "*":
+        assert "`*` begins an alias" in text
+
+
+@pytest.mark.parametrize(
+    ("yaml", "told"),
+    [
         ("a: 1\n\tb: 2\n", "c.yaml line 2 is not YAML"),
         ("port: [1\n", "is not YAML"),
         ("port: 1\n---\nport: 2\n", "is not YAML"),
