@@ -103,6 +103,7 @@ if [ -z "${made_here:-}" ]; then
     "$python" -m venv --clear "$venv" 2>&1 || die "$python could not make $venv"
 fi
 : >"$log"
+printf '%s\n' "$PWD" >"$stamp" # made here; if pip fails midway, it is installed for no files
 say "make install: installing the locked packages (the first time, this downloads them)"
 pip install --require-hashes -r "$lock"
 pip install --no-deps --no-build-isolation --editable .

@@ -146,6 +146,22 @@ def test_changed_project_file_installs_into_the_same_environment(
     assert "make install: making" not in done.stderr
 
 
+def test_an_installation_that_failed_midway_is_not_the_one_before(
+    project: Path, programs: Path
+) -> None:
+    make_environment(project, programs)
+    lock = project / "requirements/dev.lock"
+    before = lock.read_bytes()
+    lock.write_bytes(before + b"\n")
+    assert install(project, programs).returncode == 1
+
+    lock.write_bytes(before)
+    done = install(project, programs)
+
+    assert "installing the locked packages" in done.stderr
+    assert "make install: making" not in done.stderr
+
+
 def test_moved_project_gets_a_new_environment(project: Path, programs: Path) -> None:
     make_environment(project, programs)
     add_python(programs, "python3", version="3.12")
