@@ -70,6 +70,17 @@ def test_the_charts_templates_use_only_values_that_exist() -> None:
                 branch = branch[key]
 
 
+def test_the_chart_mounts_what_its_values_name() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    values["volumes"] = [{"name": "live", "configMap": {"name": "clawdbot-live"}}]
+    values["volumeMounts"] = [{"name": "live", "mountPath": "/etc/clawdbot"}]
+
+    assert not list(_mismatches(values, schema, schema["definitions"], "values"))
+    used = set(map(tuple, _values_used(CHART / "templates/_helpers.tpl")))
+    assert {("volumes",), ("volumeMounts",)} <= used
+
+
 def _mismatches(value: Any, rule: dict[str, Any], definitions: Any, where: str) -> Any:
     """The part of JSON Schema that the chart uses: types, names, needed names, choices."""
     if "$ref" in rule:

@@ -40,6 +40,9 @@ imagePullSecrets: {{ toJson . }}
 volumes:
   - name: tmp
     emptyDir: {}
+{{- range .Values.volumes }}
+  - {{ toJson . }}
+{{- end }}
 {{- end }}
 
 {{- define "clawdbot.container" -}}
@@ -55,4 +58,7 @@ securityContext:
 volumeMounts:
   - name: tmp
     mountPath: /tmp
+{{- range .Values.volumeMounts }}
+  - {{ toJson . }}
+{{- end }}
 {{- end }}
