@@ -103,8 +103,8 @@ class Stage:
         except (ClaimLostError, RedisError):
             raise
         except SoftTimeLimitExceeded:
-            error = OutcomeUnknownError("celery:soft_time_limit")
-            return self._fail(claim, error, started), None
+            unknown = OutcomeUnknownError("celery:soft_time_limit")
+            return self._fail(claim, unknown, started), None
         except Exception as error:
             return self._fail(claim, error, started), None
 

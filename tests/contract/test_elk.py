@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ingress.addresses import peer_of
 from ingress.refusals import Refusal, _Minute
 from shared.logs import LineFormatter
 from shared.state.refused import Kind
@@ -122,7 +123,7 @@ def test_the_audit_trails_sums_and_lists_fit_the_template() -> None:
         *([], [row], counts),
     )
     minute = _Minute(0.0)
-    minute.add(Refusal(Kind("feishu", "default", "signature"), "10.0.0.1"))
+    minute.add(Refusal(Kind("feishu", "default", "signature"), peer_of("10.0.0.1")))
 
     assert found(line(**{k: v for k, v in asdict(report).items() if k != "latest"})) == []
     assert found(line(**minute.summary())) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -35,11 +35,6 @@ NOTICE = Reply(("sorry",), kind="notice")
 USED = {bot: Usage(Consumers("u1", "", bot.app_id, ""), 30, 12, offset_s=0) for bot in BOTS}
 QUOTAS = {bot: {bot.quota("bot", bot.app_id): (0, 10_000, 0, 0)} for bot in BOTS}
 SHARED = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
-
-
-def _popping(waiting: list[str]) -> Iterator[str]:
-    while waiting:
-        yield waiting.pop(0)
 
 
 class World:
@@ -257,7 +252,8 @@ class World:
 
     def _expect_next(self, worker: Worker, waiting: list[str]) -> Expected | None:
         """The first of the oldest waiting hints whose lane can be claimed."""
-        for lane in itertools.islice(_popping(waiting), HINTS_PER_TAKE):
+        for lane in waiting[:HINTS_PER_TAKE]:
+            waiting.pop(0)
             before = len(self.model.lane(lane).entries)
             expected = self.model.claim(lane, is_stopping=worker.is_stopping)
             if expected:

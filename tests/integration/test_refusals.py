@@ -245,14 +245,14 @@ async def test_a_flood_that_goes_on_is_one_call_each_time(
 ) -> None:
     client = connect(settings_for(redis_server.url))
     told_of = Refusals(client, UTC)
-    told_of.note(Refusal(BAD, "192.0.2.1"))
+    told_of.note(Refusal(BAD, peer_of("192.0.2.1")))
     send, calls = refusals.within, 0
 
     async def refuse_meanwhile(limit_s: float, work: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls < 10:
-            told_of.note(Refusal(BAD, "192.0.2.1"))
+            told_of.note(Refusal(BAD, peer_of("192.0.2.1")))
         return await send(limit_s, work)
 
     monkeypatch.setattr(refusals, "within", refuse_meanwhile)
