@@ -13,9 +13,8 @@ from shared.config.known import NAMED_BLOCKS, Path, snake_case
 from shared.config.sources import Given, Layer
 
 _REFERENCE = re.compile(r"\$\{ENV:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
-_QUOTED = re.compile(
-    r"""(['"])[^<'"][^'"]+\1"""
-)  # but tokens, '<block end>', and single characters
+#: Words of the file in PyYAML's sentences; not its tokens ('<block end>'), nor single characters.
+_QUOTED = re.compile(r"""(['"])[^<'"][^'"]+\1""")
 _NULL = "tag:yaml.org,2002:null"
 _MAX_DEPTH = 10
 
