@@ -270,7 +270,7 @@ class Reading:
             )
         if self._is_empty:
             return TransientError(
-                "model:not_events", "the stream held no event: check CLAWDBOT_ENDPOINT"
+                "model:not_events", "the stream held no event: check the model's endpoint"
             )
         return TransientError("model:cut", "the stream ended before any text")
 
@@ -312,7 +312,7 @@ def _is_event_stream(response: StreamedResponse) -> bool:
 def _unreadable(headers: Mapping[str, str]) -> TransientError:
     kind = headers.get("content-type", "no content type")[:64]
     return TransientError(
-        "model:not_json", f"the endpoint answered {kind}: check CLAWDBOT_ENDPOINT"
+        "model:not_json", f"the endpoint answered {kind}: check the model's endpoint"
     )
 
 

@@ -64,12 +64,14 @@ SPEAKING_CODES = frozenset({"context_length_exceeded", "insufficient_quota"})
 
 KEY_CODES = frozenset({"401", "403", "invalid_api_key"})
 
+#: It may be any model of the settings: none is named but by its members.
 _ADVICE = {
-    400: "it refused the request: check CLAWDBOT_MODEL__NAME and the model's limits",
-    401: "it refused the key: check CLAWDBOT_AK_ID and CLAWDBOT_AK_SECRET",
-    403: "the key may not use this model: check CLAWDBOT_AK_ID and CLAWDBOT_MODEL__NAME",
-    404: "it knows no such address or model: check CLAWDBOT_ENDPOINT and CLAWDBOT_MODEL__NAME",
-    422: "it refused the request: check CLAWDBOT_MODEL__NAME and the model's limits",
+    400: "it refused the request: check the model's name and limits",
+    401: "it refused the key: check the model's ak_id and ak_secret",
+    402: "the account has no money left",
+    403: "the key may not use this model: check the model's ak_id and name",
+    404: "it knows no such address or model: check the model's endpoint and name",
+    422: "it refused the request: check the model's name and limits",
 }
 
 _ADVICE_CODES = frozenset(str(status) for status in _ADVICE)
@@ -82,7 +84,7 @@ def http_error(response: HttpResponse, *, now: float) -> TaskError:
     if code in SPEAKING_CODES or is_content_code(code):
         return _permanent(code)
     if not is_retryable(status, response.headers):
-        advice = _ADVICE.get(status, "it refused the request: check CLAWDBOT_ENDPOINT")
+        advice = _ADVICE.get(status, "it refused the request: check the model's endpoint")
         kind = KeyRefusedError if status in (401, 403) else PermanentError
         return kind(name, f"model endpoint: {advice}{_told(code)}")
     wait_s = server_delay_s(response.headers, now=now) or 0.0
