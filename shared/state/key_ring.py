@@ -124,14 +124,13 @@ class KeyRing:
         """
         ring = KeyRing(tuple(e for e in self.entries if e.id != entry.id or e.state != "next"))
         until = now_ms + overlap_ms
-        rest = ring._mapped(
+        return ring._with(replace(entry, state="active", accepted_until_ms=0))._mapped(
             lambda old: (
                 replace(old, state="replaced", accepted_until_ms=until)
-                if old.state == "active"
+                if old.state == "active" and old.id != entry.id
                 else old
             )
         )
-        return rest._with(replace(entry, state="active", accepted_until_ms=0))
 
     def archive(self, key_id: str) -> KeyRing:
         """Take a key out of use.

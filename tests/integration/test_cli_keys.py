@@ -253,6 +253,12 @@ def test_archiving_deletes_the_secret_and_wants_a_yes(
     assert "no key of this id" in operator.refused("archive", name, "--yes")
 
 
+def test_a_key_of_the_settings_is_not_archived_but_taken_out_there(operator: Operator) -> None:
+    told = operator.refused("archive", fingerprint(OWN), "--yes")
+
+    assert "is from the settings: take it out of ak_secret there" in told
+
+
 def test_an_archived_key_of_the_settings_is_told_to_be_out_of_use(operator: Operator) -> None:
     operator.told("rotate", "--stdin", stdin=OWN)
     operator.told("archive", fingerprint(OWN), "--yes")

@@ -86,7 +86,13 @@ class Desk:
 
     def archive(self, key_id: str) -> KeyRing:
         """Out of use at once, its secret deleted."""
-        changed = self._change(lambda ring, _: ring.archive(key_id))
+
+        def step(ring: KeyRing, _: int) -> KeyRing:
+            if ring.find(key_id) is None and key_id in {p.id for p in own_pairs(self.model)}:
+                raise RingError(f"{key_id} is from the settings: take it out of ak_secret there")
+            return ring.archive(key_id)
+
+        changed = self._change(step)
         audit.record("key.archived", model=self.name, key=key_id)
         return changed
 
