@@ -14,7 +14,7 @@ from shared.messages import Token
 from shared.state.scripts import script
 from shared.vault import Vault
 
-LOCK_MS = 10_000  #: longer than any fetch may take (`task_timeout_s`)
+LOCK_GRACE_S = 5.0  #: how much longer than its fetch may take a lock lives
 POLL_S = 0.05
 TRUST_S = 5.0  #: for this long a process uses a token without asking Redis for it again
 
@@ -44,6 +44,8 @@ class TokenCache:
     def get(self, fetch: Callable[[], Token], remaining_s: Callable[[], float]) -> CachedToken:
         """The cached token; else fetch it, or wait for the worker that is fetching it.
 
+        remaining_s: `fetch` takes no longer.
+
         Raises:
             TransientError: nobody got one in the time that remains.
         """
@@ -72,7 +74,8 @@ class TokenCache:
                 if token := self._opened(value, version):
                     return token
                 continue
-            if self._take_lock(keys=[self._lock, self._key], args=[holder, LOCK_MS]):
+            lock_ms = int((remaining_s() + LOCK_GRACE_S) * 1000)
+            if self._take_lock(keys=[self._lock, self._key], args=[holder, lock_ms]):
                 return self._fetch(fetch, holder)
             time.sleep(POLL_S)
         raise TransientError("token:busy", "another worker was still fetching the access token")

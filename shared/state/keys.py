@@ -20,11 +20,11 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `{bot}:quota:{kind}:{id}` | hash | 2 min, or its day | used by a consumer this minute, this day |
 | `clawdbot:quota:{platform}:{id}` | hash | as above | the same of a company, by all its bots |
 | `{bot}:token` | hash | expiry | platform access token: sealed value, version, ms it was fetched |
-| `{bot}:token:lock` | string | 10 s | one worker fetches a token |
+| `{bot}:token:lock` | string | a fetch's + 5 s | one worker fetches a token |
 | `clawdbot:keys:{model}` | string | none | the model's key ring: JSON, its pairs sealed |
 | `clawdbot:keys:{model}:refused` | zset | 5 min | refused of late: id by the ms until then |
 | `clawdbot:keys:{model}:bearer:{pair}` | hash | expiry | the key given for it; as `{bot}:token` |
-| `clawdbot:keys:{model}:bearer:{pair}:lock` | string | 10 s | one worker exchanges the pair |
+| `clawdbot:keys:{model}:bearer:{pair}:lock` | string | a fetch's + 5 s | one worker exchanges the pair |
 | `clawdbot:keys:{model}:warned:{what}` | string | 1 day | an operator was warned of this key |
 | `clawdbot:config` | hash | none | the configuration centre: dotted path of a setting to its text |
 | `clawdbot:due` | zset | none | every unfinished lane, by the ms when somebody has to look |

@@ -102,6 +102,18 @@ def test_a_refused_token_is_dropped_and_fetched_once_more(
     assert platform.asked == 2
 
 
+def test_the_lock_outlives_the_longest_fetch(cache: TokenCache, redis_client: redis.Redis) -> None:
+    lived_ms: list[int] = []
+
+    def look() -> Token:
+        lived_ms.append(redis_client.pttl(f"{BOT.token}:lock"))
+        return Token("t-secret", 7000.0)
+
+    cache.get(look, lambda: 300.0)
+
+    assert lived_ms[0] > 300_000
+
+
 def test_a_failed_fetch_lets_the_next_one_try_at_once(
     cache: TokenCache, platform: Platform, redis_client: redis.Redis
 ) -> None:
