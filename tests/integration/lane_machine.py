@@ -19,7 +19,7 @@ from shared.state.keys import BotKeys, LaneKeys
 from shared.state.scripts import script
 from tests.integration.lane_dump import Dump
 from tests.integration.lane_model import BOT_CAPACITY, CONVERSATION_CAPACITY, Expected, Lane, Model
-from tests.integration.lane_worker import Worker, queue_of, read_hint
+from tests.integration.lane_worker import Worker, popping, queue_of, read_hint
 from tests.integration.lanes import TEMPLATES
 from workers.claim import Claim, GoOn
 from workers.store import Lanes
@@ -210,8 +210,7 @@ class World:
     ) -> Claim | None:
         notice = NOTICE if wants_notice and not claim.is_notice else None
         act = partial(worker.bury, claim, "model:401", notice, unsure=is_unsure)
-        speaks = notice is not None
-        happened = partial(self.model.buried, claim, wants_notice=speaks, is_unsure=is_unsure)
+        happened = partial(self.model.buried, claim, wants_notice=wants_notice, is_unsure=is_unsure)
         return self._end(worker, claim, act, happened)
 
     def _end(
@@ -252,8 +251,7 @@ class World:
 
     def _expect_next(self, worker: Worker, waiting: list[str]) -> Expected | None:
         """The first of the oldest waiting hints whose lane can be claimed."""
-        for lane in waiting[:HINTS_PER_TAKE]:
-            waiting.pop(0)
+        for lane in itertools.islice(popping(waiting), HINTS_PER_TAKE):
             before = len(self.model.lane(lane).entries)
             expected = self.model.claim(lane, is_stopping=worker.is_stopping)
             if expected:

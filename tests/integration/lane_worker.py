@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tests.integration.lane_dump import lasting, timeless
@@ -53,3 +53,9 @@ def read_hint(message: str) -> tuple[str, int]:
 def queue_of(lane: str) -> str:
     """The stage that works on a lane."""
     return "push" if lane.endswith(":outbox") else "process"
+
+
+def popping(waiting: list[str]) -> Iterator[str]:
+    """Entry after entry, taken out as it comes; some may be added meanwhile."""
+    while waiting:
+        yield waiting.pop(0)
