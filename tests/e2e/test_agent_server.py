@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,13 +113,11 @@ async def test_signs_of_life_keep_an_agent_at_work_and_the_person_is_told_once(
 
 async def test_an_agent_without_a_sign_of_life_is_given_up(talk: Talk, agent: Agent) -> None:
     await agent.work(work_s=60, sign="none")
-    started = time.monotonic()
 
     word, failure = await talk.ask("feishu", "say nothing")
 
     assert word == WORD
     assert failure.startswith(TOO_SLOW)
-    assert time.monotonic() - started < 3 * TASK_TIMEOUT_S
     assert [run["outcome"] for run in await agent.runs("say nothing")] == ["abandoned"]
 
 
