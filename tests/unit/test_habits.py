@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
+from workers.ops.habits import harmless
+
 ROOT = Path(__file__).parents[2]
 COMMAND = """
 import click
@@ -117,3 +119,11 @@ def test_there_is_no_bar_for_a_program_or_a_moment(steps: int, is_terminal: bool
     ended = run(WORK.format(steps=steps), stderr=is_terminal)
 
     assert ended == (0, f"{steps}\n", "", "")
+
+
+def test_what_somebody_wrote_does_nothing_to_a_terminal() -> None:
+    written = "你好 👩\u200d💻\tone\n\x1b[2J\x1b]0;title\x07 \u202edrow"
+
+    shown = harmless(written)
+
+    assert shown == "你好 👩\u200d💻\tone\n\\x1b[2J\\x1b]0;title\\x07 \\u202edrow"

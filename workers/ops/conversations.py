@@ -10,7 +10,7 @@ from shared import audit
 from shared.state.keys import LaneKeys
 from workers.conversation import read
 from workers.ops.context import Operator, operator, show_json
-from workers.ops.habits import confirm, json_option, yes_option
+from workers.ops.habits import confirm, harmless, json_option, yes_option
 
 _BOT = click.option("--bot", default="", help="platform:app_id, where several bots know it.")
 
@@ -42,7 +42,7 @@ def show(conversation_id: str, bot: str, with_text: bool, as_json: bool) -> None
         if name != "messages":
             click.echo(f"{name}: {value}")
     for message in facts.get("messages", ()):
-        click.echo(f"  {message['role']}: {message['content']}")
+        click.echo(f"  {message['role']}: {harmless(message['content'])}")
 
 
 @conversation.command()

@@ -5,6 +5,7 @@ Exit codes are those of `shared.cli.main`. Every command's help ends with a line
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,11 +15,19 @@ import click
 
 MANY = 50  #: fewer steps are done before anybody could read a bar
 
+#: What a terminal obeys instead of showing: controls, and marks that turn the direction of text.
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 T = TypeVar("T")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="For other programs.")
 #: For every command that destroys something; it calls `confirm` before.
 yes_option = click.option("--yes", is_flag=True, help="Don't ask.")
+
+
+def harmless(text: object) -> str:
+    """What somebody wrote, for a terminal: nothing in it moves the cursor or hides a word."""
+    return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
 def confirm(question: str, yes: bool) -> None:

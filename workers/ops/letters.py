@@ -12,7 +12,7 @@ import click
 from shared import audit
 from shared.state.keys import BotKeys
 from workers.ops.context import Operator, instant, operator, show_json
-from workers.ops.habits import confirm, json_option, progress, yes_option
+from workers.ops.habits import confirm, harmless, json_option, progress, yes_option
 from workers.ops.way import follow
 
 Letter = tuple[BotKeys, str]  #: whose, and its trace id
@@ -74,7 +74,7 @@ def show(event: str, as_json: bool) -> None:
         show_json({**letter, "steps": way["steps"]})
         return
     for name, value in letter.items():
-        click.echo(f"{name}: {value}")
+        click.echo(f"{name}: {harmless(value)}")
     for step in way["steps"]:
         click.echo(f"  {instant(step['ms'])}  {step['what']}")
 
