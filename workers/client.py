@@ -160,9 +160,7 @@ class HttpClient:
         # urllib3 logs whole paths and queries (for headers it can't parse, and at DEBUG).
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
-    def send(
-        self, request: HttpRequest, deadline: Deadline, *, max_body_bytes: int = MAX_BODY_BYTES
-    ) -> HttpResponse:
+    def send(self, request: HttpRequest, deadline: Deadline) -> HttpResponse:
         """The whole answer, whatever its status.
 
         Raises:
@@ -173,7 +171,7 @@ class HttpClient:
             PermanentError: the request can't be sent as it is (its address, a header)
         """
         with self._open(request, Call(deadline, self._resolver, is_effect=True)) as response:
-            return response.read(max_body_bytes)
+            return response.read()
 
     def stream(self, request: HttpRequest, deadline: Deadline) -> StreamedResponse:
         """The answer as soon as its headers are there; for requests without an effect.

@@ -26,7 +26,7 @@ from shared.errors import (
 from shared.http_values import HttpRequest, HttpResponse
 from tests.integration import deadline_matrix
 from tests.integration import slow_server as slow
-from workers.client import HttpClient
+from workers.client import MAX_BODY_BYTES, HttpClient
 from workers.deadline import Deadline
 
 ROOT = Path(__file__).parents[2]
@@ -44,8 +44,8 @@ def client(certificate: Path) -> Iterator[HttpClient]:
         yield made
 
 
-def send(client: HttpClient, url: str, **options: Any) -> HttpResponse:
-    return client.send(HttpRequest("POST", url, body=b"{}"), Deadline(PATIENT_S), **options)
+def send(client: HttpClient, url: str) -> HttpResponse:
+    return client.send(HttpRequest("POST", url, body=b"{}"), Deadline(PATIENT_S))
 
 
 def test_calls_end_at_their_deadline_on_threads(certificate: Path) -> None:
@@ -251,9 +251,14 @@ def test_odd_addresses_are_made_fit_to_send(path: str, target: bytes, client: Ht
 
 
 def test_answer_over_the_cap_is_not_read(client: HttpClient) -> None:
-    with slow.serving(slow.drip_body) as server:
+    def pour(sock: socket.socket) -> None:
+        slow.read_request(sock)
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        slow.drip(sock, bytes(MAX_BODY_BYTES // 4))
+
+    with slow.serving(pour) as server:
         with pytest.raises(OutcomeUnknownError, match="http:too_large"):
-            send(client, server.url, max_body_bytes=2)
+            send(client, server.url)
         assert server.closed.wait(10)
 
 
@@ -364,10 +369,10 @@ def test_endless_redirect_body_is_not_read(client: HttpClient) -> None:
     def redirect(sock: socket.socket) -> None:
         slow.read_request(sock)
         sock.sendall(b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n")
-        slow.drip(sock, b"x" * 1000)
+        slow.drip(sock, bytes(MAX_BODY_BYTES // 4))
 
     with slow.serving(redirect) as server, pytest.raises(OutcomeUnknownError, match="too_large"):
-        send(client, server.url, max_body_bytes=100)
+        send(client, server.url)
 
 
 def test_cookies_are_not_kept(client: HttpClient) -> None:
