@@ -36,9 +36,9 @@ class Kill:
     events: int = 0
     conversations: int = 0
 
-    def hits(self, began: float, ended: float) -> bool:
+    def hits(self, began: float, ended: float, slack_s: float = SLACK_S) -> bool:
         """Whether something that ran from `began` to `ended` may have been cut short."""
-        return began <= self.until + SLACK_S and ended >= self.at - SLACK_S
+        return began <= self.until + slack_s and ended >= self.at - slack_s
 
 
 class Killer:
@@ -174,5 +174,10 @@ def cut_short(
     slots: how many can run at once, so how many one kill can cut at most.
     lasting_s: how long a call lasts that has no end of its own in the ledger.
     """
-    spans = [(call["at"], call.get("ended_at") or call["at"] + lasting_s) for call in calls]
+    spans = [span_of(call, lasting_s) for call in calls]
     return sum(min(slots, sum(kill.hits(*span) for span in spans)) for kill in kills)
+
+
+def span_of(call: dict[str, Any], lasting_s: float = 0) -> tuple[float, float]:
+    """When it ran, in Unix seconds. lasting_s: as for `cut_short`."""
+    return call["at"], call.get("ended_at") or call["at"] + lasting_s
