@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.clock import Clock
 from tests.e2e.sharing import StackScheduling
 from tests.redis_server import RedisServer
 
@@ -31,6 +32,11 @@ def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
     client.flushall()
     yield client
     client.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -24,7 +24,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `clawdbot:keys:{model}` | string | none | the model's key ring: JSON, its pairs sealed |
 | `clawdbot:keys:{model}:refused` | zset | 5 min | refused of late: id by the ms until then |
 | `clawdbot:keys:{model}:bearer:{pair}` | hash | expiry | the key given for it; as `{bot}:token` |
-| `clawdbot:keys:{model}:bearer:{pair}:lock` | string | a fetch's + 5 s | one worker exchanges the pair |
+| `clawdbot:keys:{model}:bearer:{pair}:lock` | string | a fetch's + 5 s | one worker exchanges it |
 | `clawdbot:keys:{model}:warned:{what}` | string | 1 day | an operator was warned of this key |
 | `clawdbot:config` | hash | none | the configuration centre: dotted path of a setting to its text |
 | `clawdbot:due` | zset | none | every unfinished lane, by the ms when somebody has to look |

@@ -7,18 +7,10 @@ import redis
 
 from shared.errors import BreakerOpenError
 from shared.state import keys
+from tests.clock import Clock
 from workers.model.breaker import LOOK_S, Breaker, Limits
 
 LIMITS = Limits(failures=4, ratio=0.5, window_s=30, open_s=20)
-
-
-class Clock:
-    """Monotonic seconds that tests turn."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Process:

@@ -16,21 +16,9 @@ import redis
 from shared.state import keys
 from tests.e2e.processes import wait_until
 from tests.integration.doctor import Doctor, Report
-from tests.integration.gateway import environ_for
 from tests.integration.slow_server import serving, stall
 from tests.redis_server import RedisServer, free_port
 from workers.ops.doctor.registry import NAMES
-
-
-@pytest.fixture
-def doctor(
-    redis_server: RedisServer,
-    redis_client: redis.Redis,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Doctor:
-    monkeypatch.chdir(tmp_path)  # no `.env` lies there
-    return Doctor(environ_for(redis_server.url))
 
 
 @pytest.fixture

@@ -7,22 +7,15 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from tests.integration.doctor import Doctor, http
-from tests.integration.gateway import Gateway, environ_for, running, settings_for
+from tests.integration.gateway import Gateway, running, settings_for
 from tests.integration.slow_server import sending, serving
 from tests.redis_server import RedisServer, free_port
 from workers.ops.doctor.own_address import own_addresses
-
-
-@pytest.fixture
-def doctor(redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doctor:
-    monkeypatch.chdir(tmp_path)  # no `.env` lies there
-    return Doctor(environ_for(redis_server.url))
 
 
 def test_without_a_public_url_there_is_nothing_to_look_at(doctor: Doctor) -> None:

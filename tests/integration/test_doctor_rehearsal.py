@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 
 import pytest
-import redis
 
 from tests.integration.doctor import Doctor, http
-from tests.integration.gateway import build, environ_for, running, settings_for
+from tests.integration.gateway import build, running, settings_for
 from tests.integration.slow_server import sending, serving
 from tests.redis_server import RedisServer
-
-
-@pytest.fixture
-def doctor(
-    redis_server: RedisServer,
-    redis_client: redis.Redis,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Doctor:
-    monkeypatch.chdir(tmp_path)  # no `.env` lies there
-    return Doctor(environ_for(redis_server.url))
-
 
 REFUSALS = [
     ("401 Unauthorized", "failed", "these settings"),

@@ -13,22 +13,9 @@ import redis
 from shared.config import load_settings
 from shared.state import keys
 from tests.integration.doctor import Doctor
-from tests.integration.gateway import environ_for
-from tests.redis_server import RedisServer
 from workers.limits import time_limits
 
 PROCESS_WORKER, PUSH_WORKER = "process@h1", "push@h1"
-
-
-@pytest.fixture
-def doctor(
-    redis_server: RedisServer,
-    redis_client: redis.Redis,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Doctor:
-    monkeypatch.chdir(tmp_path)  # no `.env` lies there
-    return Doctor(environ_for(redis_server.url))
 
 
 class Roll:

@@ -12,6 +12,7 @@ import redis
 from shared.errors import BusyError, KeyRefusedError, PermanentError, TaskError, TransientError
 from shared.state import keys
 from shared.trace_context import Trace
+from tests.clock import Clock
 from workers.deadline import Deadline
 from workers.metrics import Metrics
 from workers.model.breaker import Breaker, Limits
@@ -23,15 +24,6 @@ from workers.model.slots import Slots
 
 NAME = "main"
 LIMITS = Limits(failures=1, ratio=0.5, window_s=30, open_s=20)
-
-
-class Clock:
-    """Monotonic seconds that tests turn."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 Says = Callable[[Deadline], Answer]

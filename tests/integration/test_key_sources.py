@@ -15,6 +15,7 @@ from shared.errors import KeyRefusedError, TransientError
 from shared.state.key_ring import DAY_MS, Entry, KeyRing, RingError
 from shared.state.keys import RingKeys
 from shared.trace_context import Trace
+from tests.clock import Clock
 from tests.integration.gateway import settings_for, simulator
 from tests.redis_server import RedisServer, free_port
 from tests.simulator.world import World
@@ -33,18 +34,6 @@ KEYS = RingKeys("default")
 OWN = (KeyPair("", "sk-own"), KeyPair("", "sk-spare"))
 MESSAGES = [{"role": "user", "content": "hi"}]
 PAIR = {"AK-1": "SK-secret-1"}
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -10,22 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from shared.errors import DeadlineError
+from tests.clock import Clock
 from workers.deadline import Deadline, Guard
 
 PATIENT_S = 10.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

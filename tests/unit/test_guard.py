@@ -9,21 +9,9 @@ import pytest
 
 from ingress import guard as module
 from ingress.guard import PROVED_S, REFUSAL_PRICE, Guard
+from tests.clock import Clock
 
 RATE = 100
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
