@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import secrets
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,16 +20,28 @@ from compose.local import redis_server
 
 START_TIMEOUT_S = 20
 PORTS = range(20_000, 32_000)
+PARTS = 8  #: at least as many as the processes that share the tests out
+
+
+def _shuffled() -> Iterator[int]:
+    """For ever. Of several processes that share the tests out, each has a part of its own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    mine = list(PORTS[worker % PARTS :: PARTS])
+    secrets.SystemRandom().shuffle(mine)
+    return itertools.cycle(mine)
+
+
+_ports = _shuffled()
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on.
+    """A loopback port that nobody listens on, nor was told of lately: many are asked for at once.
 
     Not one of those that the kernel gives away by itself: several stacks run at once, and another's
     connection could be given it before ours is listened on.
     """
     while True:
-        port = secrets.choice(PORTS)
+        port = next(_ports)
         with socket.socket() as sock, suppress(OSError):
             sock.bind(("127.0.0.1", port))
             return port

@@ -40,6 +40,8 @@ class IngressProcess:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
                 return
             time.sleep(0.02)
+        self._process.kill()
+        self._process.wait()
         raise AssertionError(self.log.read_text("utf-8"))
 
     def stop(self) -> int:
