@@ -166,8 +166,26 @@ class Crowd:
         self.accepted[chat].append(message_id)
 
 
+def kept_loaded(
+    stack: Stack, crowd: Crowd, events: int
+) -> Callable[[], Awaitable[tuple[int, int]]]:
+    """For `Killer`: people write until at least `events` are in flight. Returns `Stack.load`."""
+
+    async def prepare() -> tuple[int, int]:
+        while (load := stack.load()) < (events, 0):
+            await crowd.write(1)
+        return load
+
+    return prepare
+
+
 def cut_short(
-    kills: list[Kill], calls: list[dict[str, Any]], *, slots: int, lasting_s: float = 0
+    kills: list[Kill],
+    calls: list[dict[str, Any]],
+    *,
+    slots: int,
+    lasting_s: float = 0,
+    slack_s: float = SLACK_S,
 ) -> int:
     """How many of `calls` the kills may have cut short.
 
@@ -175,7 +193,7 @@ def cut_short(
     lasting_s: how long a call lasts that has no end of its own in the ledger.
     """
     spans = [span_of(call, lasting_s) for call in calls]
-    return sum(min(slots, sum(kill.hits(*span) for span in spans)) for kill in kills)
+    return sum(min(slots, sum(kill.hits(*span, slack_s) for span in spans)) for kill in kills)
 
 
 def span_of(call: dict[str, Any], lasting_s: float = 0) -> tuple[float, float]:

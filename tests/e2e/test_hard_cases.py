@@ -41,6 +41,7 @@ SEND_S = 0.1
 FROZEN_S = 60
 REST_S = 60
 DISTURBED_S = 5
+HOUR_S = 3600
 ROOM_BYTES = 4 << 20  #: what the tests of a full Redis fill
 TEXT = "长文字" * 1300  #: 12 KB
 
@@ -149,6 +150,8 @@ async def test_a_redis_above_its_limit_refuses_drains_and_takes_again(
             record_property("accepted", accepted)
             answers = (await talk.client.stats())["answers"]
             assert set(answers.values()) == {1}
+            counts = counters(stack)
+            assert (counts["answered"], counts["dead"]) == (counts["accepted"], 0)
             assert not any(bot["imbalance"] for bot in stack.census().values())
             check_logs(stack)
 
@@ -202,10 +205,10 @@ async def test_a_redis_restored_from_its_file_has_everything(talk: Talk, pair: S
     server.directory = Path(shutil.copytree(lost, lost.with_name(f"restored-{int(lost_at)}")))
     shutil.rmtree(lost)
     server.start()
+    kill = Kill("redis", lost_at, time.time())
     await crowd.write(1)
     await talk.at_rest(timeout_s=REST_S)
 
-    kill = Kill("redis", lost_at, time.time())
     await check_all(talk, crowd, before, kills=[kill], calls=32, sends=24)
 
 
@@ -254,17 +257,19 @@ async def test_sweepers_side_by_side_do_nothing_twice(talk: Talk, pair: Stack) -
     await check_all(talk, crowd, before, kills=[])
 
 
-async def test_a_worker_whose_clock_is_an_hour_ahead_works_like_any_other(
-    tmp_path_factory: pytest.TempPathFactory, record_property: Note
+@pytest.mark.parametrize("off_s", [HOUR_S, -HOUR_S], ids=["ahead", "behind"])
+async def test_a_worker_whose_clock_is_an_hour_off_works_like_any_other(
+    tmp_path_factory: pytest.TempPathFactory, record_property: Note, off_s: int
 ) -> None:
-    ahead = Worker("ahead", "process,push", "threads", 16, program="tests.e2e.broken.wrong_clock")
+    off = Worker("off", "process,push", "threads", 16, program="tests.e2e.broken.wrong_clock")
     directory = tmp_path_factory.mktemp("clock") / "run"
-    with Stack(directory, workers=[PROCESS, PUSH, ahead], keep_alive=True) as stack:
+    settings, workers = {"CLOCK_OFF_S": str(off_s)}, [PROCESS, PUSH, off]
+    with Stack(directory, settings=settings, workers=workers, keep_alive=True) as stack:
         async with talking(stack) as talk:
             await talk.fault("model", "status", status=500, times=10)
             crowd = await crowd_of(talk, PEOPLE, 3)
             await talk.at_rest()
-            logged = stack["ahead"].log.read_text()
+            logged = stack["off"].log.read_text()
             assert logged.count("reply.written") > 10
             await check_all(talk, crowd, Counter(), kills=[], calls=0)
 
@@ -272,7 +277,7 @@ async def test_a_worker_whose_clock_is_an_hour_ahead_works_like_any_other(
             before = counters(stack)
             crowd = await crowd_of(talk, PEOPLE, 3)
             kills = []
-            for name in ("ahead", "process"):  # each takes over what the other held
+            for name in ("off", "process"):  # each takes over what the other held
                 stack[name].kill()
                 kills.append(Kill(name, time.time(), time.time()))
             await talk.at_rest(timeout_s=REST_S)

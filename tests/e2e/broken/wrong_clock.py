@@ -1,4 +1,6 @@
-"""`python -m tests.e2e.broken.wrong_clock -A workers worker …`: Celery on a clock an hour ahead.
+"""`python -m tests.e2e.broken.wrong_clock -A workers worker …`: Celery on a clock that is wrong.
+
+`CLOCK_OFF_S`: by how many seconds; less than 0 is behind.
 
 Moved before anything of Celery or of ours is imported, so that nobody keeps the right one.
 """
@@ -6,10 +8,11 @@ Moved before anything of Celery or of ours is imported, so that nobody keeps the
 from __future__ import annotations
 
 import datetime
+import os
 import runpy
 import time
 
-OFF_S = 3600
+OFF_S = int(os.environ["CLOCK_OFF_S"])
 
 _time, _time_ns = time.time, time.time_ns
 
