@@ -13,29 +13,29 @@ from tests.bench.scale import Scale
 from tests.bench.world import World, new_conversations
 
 SLOW_S = 1.0
+WORKERS = ("process", "push", "worker")  #: programs whose idle memory counts; ours, ours, obvious
 MOST_SLOW = 2000  #: messages of a flow with the slow model
 OBVIOUS_SLOTS = os.cpu_count() or 1  #: Celery's default: one process per core
 
-Contestant = tuple[Build, Setup, bool]  #: bool: with the slow model, too
+Contestant = tuple[Build, Setup]
 
 
 def contestants(builds: Sequence[Build], scale: Scale) -> list[Contestant]:
-    """Each pool with one worker a stage; with two; with Flower. The slow model without Flower."""
+    """Each pool with one worker a stage; with two; with one and Flower. All with both models."""
     setups = [Setup(pool, slots) for pool, slots in scale.pools.items()]
     two = [Setup(pool, slots, workers=2) for pool, slots in scale.pools.items()]
     flower = [Setup(pool, slots, flower=True) for pool, slots in scale.pools.items()]
-    chosen = [(setup, True) for setup in (*setups, *two)] + [(setup, False) for setup in flower]
-    return [(build, setup, slow) for setup, slow in chosen for build in builds]
+    return [(build, setup) for setup in (*setups, *two, *flower) for build in builds]
 
 
 def versions(builds: Sequence[Build], scale: Scale) -> list[Contestant]:
-    """For two versions of ours: threads and gevent with the fast model."""
-    setups = [Setup(pool, scale.pools[pool]) for pool in ("threads", "gevent")]
-    return [(build, setup, False) for setup in setups for build in builds]
+    """For two versions of ours: each pool with one worker a stage, with both models."""
+    setups = [Setup(pool, slots) for pool, slots in scale.pools.items()]
+    return [(build, setup) for setup in setups for build in builds]
 
 
 def obvious(world: World) -> Contestant:
-    return Obvious(world), Setup("prefork", OBVIOUS_SLOTS), True
+    return Obvious(world), Setup("prefork", OBVIOUS_SLOTS)
 
 
 def answering(world: World, chosen: Sequence[Contestant], scale: Scale) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ def answering(world: World, chosen: Sequence[Contestant], scale: Scale) -> list[
             done.append(_round(world, contestant, scale))
     return [
         row
-        for (build, setup, _), done in zip(chosen, rounds, strict=True)
+        for (build, setup), done in zip(chosen, rounds, strict=True)
         for row in _rows(f"{build.name}, {setup}", done)
     ]
 
@@ -54,22 +54,21 @@ def answering(world: World, chosen: Sequence[Contestant], scale: Scale) -> list[
 class _Round:
     """What one start of a contestant gave."""
 
-    def __init__(self, idle: float, fast: Flow, slow: Flow | None) -> None:
+    def __init__(self, idle: float, fast: Flow, slow: Flow) -> None:
         self.idle = idle
         self.fast = fast
         self.slow = slow
 
 
 def _round(world: World, contestant: Contestant, scale: Scale) -> _Round:
-    build, setup, with_slow = contestant
+    build, setup = contestant
     conversations = new_conversations("b")
     try:
         build.start(setup)
         warm_up(world, build)
-        program = "process" if "process" in build.programs() else "worker"
-        idle = idle_mib(build, program)
+        idle = max(idle_mib(build, name) for name in build.programs() if name in WORKERS)
         fast = measure(world, build, world.requests(conversations, scale.messages))
-        slow = _slow(world, build, setup, scale, conversations) if with_slow else None
+        slow = _slow(world, build, setup, scale, conversations)
     finally:
         build.stop()
     return _Round(idle, fast, slow)
@@ -88,9 +87,8 @@ def _slow(
 
 def _rows(name: str, rounds: list[_Round]) -> list[dict[str, Any]]:
     idle = median(done.idle for done in rounds)
-    fast = [done.fast for done in rounds]
-    slow = [done.slow for done in rounds if done.slow]
-    rows = [{"what": name, "model_s": 0.0, **middle(fast), "idle_worker_mib": idle}]
-    if slow:
-        rows.append({"what": name, "model_s": SLOW_S, **middle(slow), "idle_worker_mib": idle})
-    return rows
+    flows = {0.0: [done.fast for done in rounds], SLOW_S: [done.slow for done in rounds]}
+    return [
+        {"what": name, "model_s": model_s, **middle(done), "idle_worker_mib": idle}
+        for model_s, done in flows.items()
+    ]

@@ -37,10 +37,14 @@ def waiting_lanes(world: World, scale: Scale) -> list[dict[str, Any]]:
 
 
 def _with_backlog(world: World, lanes: int, messages: int) -> Flow:
-    """A feeder that keeps a backlog's length would be measured, too: so first in, then out."""
+    """A feeder that keeps a backlog's length would be measured, too: so first in, then out.
+
+    As many messages again wait behind those that are measured: the process stage is ahead of the
+    push stage at the end as it is at the beginning, so that neither's part is left out.
+    """
     gateway = Gateway(world)
     conversations = new_conversations("w")
-    requests = world.requests(conversations, WARM_UP + messages)
+    requests = world.requests(conversations, WARM_UP + 2 * messages)
     before = world.replies() + WARM_UP
     world.redis.flushall()
     try:
