@@ -37,7 +37,7 @@ check: install ## format, lint, strict types, architecture
 	@$(PYTHON_BIN) -m mypy
 	@$(PYTHON_BIN) -m pytest tests/test_architecture.py
 
-test: install ## run all tests (ARGS="tests/unit -k word" to choose, STACKS=0 one after the other)
+test: install ## run all tests but the long kill cases (ARGS="tests/unit -k word" to choose, STACKS=0 one after the other)
 	@$(PYTHON_BIN) -m pytest -n $(STACKS) $(ARGS)
 
 e2e: install ## run the tests with real processes, every kill case included (STACKS=3 at once)

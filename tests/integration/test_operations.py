@@ -22,7 +22,7 @@ from tests.integration.lanes import BOT, Bench, event
 from tests.redis_server import RedisServer
 
 OPERATIONS = (Path(__file__).parents[2] / "docs/operations.md").read_text("utf-8")
-EVENTS, BATCH = 1000, 50
+EVENTS, FINISHED, BATCH = 1000, 10_000, 50
 SLACK = 0.2  #: tables of a hash grow in steps, and versions of Redis differ
 
 
@@ -119,6 +119,27 @@ def test_what_waits_takes_no_more_than_documented(server: RedisServer) -> None:
 
     assert waiting == pytest.approx(documented_bytes("a message that waits"), rel=SLACK)
     assert written == pytest.approx(documented_bytes("the same with an answer"), rel=SLACK)
+
+
+def test_what_is_finished_takes_no_more_than_documented(server: RedisServer) -> None:
+    client = server.client()
+    bench = Bench(client)
+    events = [message(number) for number in range(FINISHED + BATCH)]
+    _finish(bench, events[FINISHED:])
+    empty = client.info("memory")["used_memory"]
+    for start in range(0, FINISHED, BATCH):
+        _finish(bench, events[start : start + BATCH])
+    client.delete("process", "push")  # the hints that workers would have taken
+    taken = (client.info("memory")["used_memory"] - empty) / FINISHED
+
+    assert taken == pytest.approx(documented_bytes("a finished message"), rel=SLACK)
+
+
+def _finish(bench: Bench, events: list[Event]) -> None:
+    bench.accept(*events)
+    for each in events:
+        bench.processed(each, "a" * 200)
+        bench.lanes.settle(bench.claim_reply(each), next_part=1, parts=1, route="reply")
 
 
 def test_the_append_only_file_grows_as_documented(server: RedisServer) -> None:
