@@ -328,6 +328,18 @@ def test_a_pair_that_the_cloud_refuses_gives_way_to_the_next(
         ask(models_of(cloud, redis_client, http))
 
 
+def test_a_pair_with_a_wrong_secret_gives_way_to_the_next(
+    cloud: Settings, world: World, redis_client: redis.Redis, http: HttpClient
+) -> None:
+    """Baidu answers it with 400, not with 401 or 403."""
+    world.keys.pairs["AK-2"] = "SK-secret-2"
+    put_active(RingStore(redis_client, "default", [MASTER]), "SK-mistyped", "AK-2")
+
+    assert ask(models_of(cloud, redis_client, http)).startswith("You said")
+
+    assert redis_client.zrange(KEYS.refused, 0, -1) == [fingerprint("SK-mistyped")]
+
+
 def test_a_new_pair_has_a_key_of_its_own(
     cloud: Settings, world: World, redis_client: redis.Redis, http: HttpClient
 ) -> None:

@@ -18,6 +18,15 @@ from tests.simulator.world import World
 
 _MAX_SKEW_S = 900
 
+#: Baidu's statuses that are not 400: https://cloud.baidu.com/doc/Reference/s/Bjz3uz3qj
+_BAIDU_STATUS = {"InvalidAccessKeyId": 403}
+#: Volcengine's: https://www.volcengine.com/docs/6369/68677
+_VOLCENGINE_STATUS = {
+    "InvalidAccessKey": 401,
+    "InvalidActionOrVersion": 404,
+    "SignatureDoesNotMatch": 401,
+}
+
 
 class Clouds:
     def __init__(self, world: World) -> None:
@@ -35,7 +44,8 @@ class Clouds:
             return await wire.refuse(request, fault, _baidu_fault)
         refusal = self._baidu_refusal(await _call(request), request.headers)
         if refusal:
-            return await wire.spoil(request, fault, _baidu_error(403, refusal))
+            status = _BAIDU_STATUS.get(refusal, 400)
+            return await wire.spoil(request, fault, _baidu_error(status, refusal))
         key_id = request.headers["Authorization"].split("/")[1]
         wanted_s = float(request.query.get("expireInSeconds", "0"))
         key, ends = self._world.keys.derive(key_id, wanted_s)
@@ -55,7 +65,8 @@ class Clouds:
         call = await _call(request)
         refusal = self._volcengine_refusal(call, request)
         if refusal:
-            return await wire.spoil(request, fault, _volcengine_error(401, refusal))
+            status = _VOLCENGINE_STATUS.get(refusal, 400)
+            return await wire.spoil(request, fault, _volcengine_error(status, refusal))
         wanted = json.loads(call.body)
         key_id = request.headers["Authorization"].split("Credential=")[1].split("/")[0]
         key, ends = self._world.keys.derive(

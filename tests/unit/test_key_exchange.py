@@ -91,6 +91,11 @@ def test_the_clouds_own_codes_are_read() -> None:
     [
         (401, "InvalidAccessKey", KeyRefusedError, "clawdbot keys verify"),
         (403, "AccessDenied", KeyRefusedError, "clawdbot keys verify"),
+        (400, "SignatureDoesNotMatch", KeyRefusedError, "clawdbot keys verify"),
+        (400, "InvalidAccessKeyId", KeyRefusedError, "clawdbot keys verify"),
+        (400, "InvalidHTTPAuthHeader", KeyRefusedError, "clawdbot keys verify"),
+        (400, "InvalidCredential", KeyRefusedError, "clawdbot keys verify"),
+        (400, "InvalidAuthorization", KeyRefusedError, "clawdbot keys verify"),
         (401, "InvalidTimestamp", TransientError, "clock"),
         (400, "RequestExpired", TransientError, "clock"),
         (429, "", RateLimitedError, "fewer"),

@@ -28,6 +28,21 @@ MARGIN_S = 600  #: it is not used for as long before its end: calls of a minute 
 #: The clouds' codes for a signature made at a wrong time.
 CLOCK_CODES = frozenset({"InvalidTimestamp", "RequestExpired", "RequestTimeTooSkewed"})
 
+#: The clouds' codes for a pair that is wrong, whatever status they come with. Baidu says 400 to a
+#: wrong secret (https://cloud.baidu.com/doc/Reference/s/Bjz3uz3qj), Volcengine to an id that can't
+#: be one (https://www.volcengine.com/docs/6369/68677).
+PAIR_CODES = frozenset(
+    {
+        "InvalidAccessKey",
+        "InvalidAccessKeyId",
+        "InvalidAuthorization",
+        "InvalidCredential",
+        "InvalidHTTPAuthHeader",
+        "InvalidSecretToken",
+        "SignatureDoesNotMatch",
+    }
+)
+
 
 class Exchange(Protocol):
     """How one cloud gives a key for a pair. Pure."""
@@ -99,7 +114,7 @@ def refusal(cloud: str, response: HttpResponse, code: str, *, now: float) -> Tas
     name = f"{cloud}:{code or status}"
     if code in CLOCK_CODES:
         return TransientError(name, "it says the signature's time is wrong: check our clock (NTP)")
-    if status in (401, 403):
+    if status in (401, 403) or code in PAIR_CODES:
         return KeyRefusedError(name, "it refused the AccessKey pair: see `clawdbot keys verify`")
     wait_s = server_delay_s(response.headers, now=now) or 0.0
     if status == 429:
