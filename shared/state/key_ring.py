@@ -119,9 +119,15 @@ class KeyRing:
     def activate(self, entry: Entry, *, overlap_ms: int, now_ms: int) -> KeyRing:
         """`entry`, new or waiting, becomes active; the active one is replaced.
 
+        One that waited is no younger for it, and ends no later than it would have.
+
         Raises:
             RingError: it is there already, other than as the next key.
         """
+        known = self.find(entry.id)
+        if known is not None and known.state == "next":
+            ends_ms = min(entry.valid_until_ms, known.valid_until_ms)
+            entry = replace(entry, created_ms=known.created_ms, valid_until_ms=ends_ms)
         ring = KeyRing(tuple(e for e in self.entries if e.id != entry.id or e.state != "next"))
         until = now_ms + overlap_ms
         return ring._with(replace(entry, state="active", accepted_until_ms=0))._mapped(

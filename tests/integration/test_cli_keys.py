@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import redis
 from click.testing import CliRunner, Result
 
 from shared.cli import cli
-from shared.state.key_ring import DAY_MS, KeyRing
+from shared.state.key_ring import DAY_MS, Entry, KeyRing
 from shared.state.keys import RingKeys
 from tests.integration.gateway import environ_for, simulator
 from tests.redis_server import RedisServer, free_port
@@ -125,6 +126,27 @@ def test_a_second_backup_is_refused(operator: Operator) -> None:
     assert "already waits" in operator.refused("add", "--stdin", stdin=SECOND)
     operator.told("rotate", "--stdin", stdin=SECOND)
     assert operator.states()[fingerprint(FIRST)] == "next"
+
+
+def test_a_backup_past_its_date_is_not_promoted_and_makes_room(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    operator.told("add", "--stdin", stdin=FIRST)
+    redis_client.set(RING, KeyRing((ended(ring(redis_client)),)).to_json())
+
+    assert "where is the new pair" in operator.refused("rotate", code=2)
+    operator.told("add", "--stdin", stdin=SECOND)
+    assert operator.states() == {
+        fingerprint(SECOND): "next",
+        fingerprint(FIRST): "archived",
+        fingerprint(OWN): "settings",
+    }
+
+
+def ended(ring: KeyRing) -> Entry:
+    """The ring's backup, as if its time had passed."""
+    assert ring.next is not None
+    return replace(ring.next, valid_until_ms=ring.next.created_ms)
 
 
 def test_the_hook_command_makes_the_pair(operator: Operator, tmp_path: Path) -> None:

@@ -53,12 +53,19 @@ def test_a_new_active_key_replaces_the_old_one_through_the_overlap() -> None:
     assert (old.accepted_until_ms, old.sealed) == (NOW + WEEK, "sealed old")
 
 
-def test_the_next_key_becomes_active_with_new_dates() -> None:
-    ring = ring_with("a", "b").activate(entry("b"), overlap_ms=WEEK, now_ms=NOW)
+@pytest.mark.parametrize(("promoted_on", "ends_on"), [(0, 90), (80, 170), (120, 180)])
+def test_the_next_key_becomes_active_and_ends_no_later_than_it_would_have(
+    promoted_on: int, ends_on: int
+) -> None:
+    """It is a secret as old as before: waiting makes it no younger."""
+    now = NOW + promoted_on * DAY_MS
+
+    ring = ring_with("a", "b").activate(entry("b", now=now), overlap_ms=WEEK, now_ms=now)
 
     assert states(ring) == {"a": "replaced", "b": "active"}
     assert ring.active is not None
-    assert ring.active.valid_until_ms == NOW + 90 * DAY_MS
+    assert ring.active.created_ms == NOW
+    assert ring.active.valid_until_ms == NOW + ends_on * DAY_MS
 
 
 @pytest.mark.parametrize(("name", "state"), [("a", "active"), ("b", ""), ("c", "replaced")])

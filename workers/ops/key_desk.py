@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import click
 
@@ -47,14 +47,19 @@ class Desk:
     def add(self, pair: KeyPair) -> KeyRing:
         """`pair` becomes the next key."""
         sealed, days = self.store.seal(pair), self.settings.keys.backup_days
-        changed = self._change(lambda ring, now: ring.add_next(_entry(pair.id, sealed, now, days)))
+
+        def step(ring: KeyRing, now_ms: int) -> KeyRing:
+            return ring.without_past(now_ms).add_next(_entry(pair.id, sealed, now_ms, days))
+
+        changed = self._change(step)
         audit.record("key.added", model=self.name, key=pair.id)
         return changed
 
     def waiting(self) -> KeyPair | None:
-        """The pair of the next key, if there is one."""
-        entry = self.store.read().ring.next
-        if entry is None:
+        """The pair of the next key, if there is one whose time is not over."""
+        snapshot = self.store.read()
+        entry = snapshot.ring.next
+        if entry is None or entry.is_over(snapshot.now_ms):
             return None
         pair = self.store.open(entry.sealed)
         if pair is None:
@@ -70,10 +75,9 @@ class Desk:
         overlap_ms = int(lives.overlap_days * DAY_MS)
 
         def step(ring: KeyRing, now_ms: int) -> KeyRing:
-            entry, known = _entry(pair.id, sealed, now_ms, lives.primary_days), ring.find(pair.id)
-            if known is not None and known.state == "next":
-                entry = replace(entry, created_ms=known.created_ms)
-            elif must_wait:
+            ring = ring.without_past(now_ms)
+            entry, waiting = _entry(pair.id, sealed, now_ms, lives.primary_days), ring.next
+            if must_wait and (waiting is None or waiting.id != pair.id):
                 raise RingError(
                     f"{pair.id} is not the next key any more: somebody changed the ring"
                 )
