@@ -9,7 +9,14 @@ from typing import Any, cast
 import pytest
 import redis
 
-from shared.errors import BusyError, KeyRefusedError, PermanentError, TaskError, TransientError
+from shared.errors import (
+    BusyError,
+    KeyRefusedError,
+    PermanentError,
+    RateLimitedError,
+    TaskError,
+    TransientError,
+)
 from shared.state import keys
 from shared.trace_context import Trace
 from tests.clock import Clock
@@ -124,6 +131,31 @@ def test_a_probe_without_a_key_leaves_its_turn_to_the_next_call(
     with pytest.raises(KeyRefusedError, match=failure.code):
         bench.ask(hello)
 
+    assert bench.is_open, "nobody knows whether the model is back"
+    bench.keys.failure = None
+    assert bench.ask(hello) == "hello"
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [TransientError("baidu:503"), RateLimitedError("baidu:429"), TransientError("token:busy")],
+    ids=lambda error: error.code,
+)
+def test_a_cloud_that_gives_no_key_now_is_not_the_models_failure(
+    bench: Bench, failure: TransientError
+) -> None:
+    bench.keys.failure = failure
+
+    with pytest.raises(TransientError) as raised:
+        bench.ask(hello)
+
+    assert raised.value is failure
+    assert not bench.is_open
+    bench.keys.failure = None
+    bench.await_probe()
+    bench.keys.failure = failure
+    with pytest.raises(TransientError, match=failure.code):
+        bench.ask(hello)
     assert bench.is_open, "nobody knows whether the model is back"
     bench.keys.failure = None
     assert bench.ask(hello) == "hello"

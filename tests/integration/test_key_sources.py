@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from shared.config import Settings
-from shared.errors import KeyRefusedError, TransientError
+from shared.errors import KeyRefusedError, RateLimitedError, TaskError, TransientError
 from shared.state.key_ring import DAY_MS, Entry, KeyRing, RingError
 from shared.state.keys import RingKeys
 from shared.trace_context import Trace
@@ -24,10 +24,11 @@ from workers.deadline import Deadline
 from workers.keys.bearers import PlainBearers
 from workers.keys.pair import KeyPair, fingerprint
 from workers.keys.ring_store import REFUSED_MS, RingStore
-from workers.keys.source import FRESH_S, RingKeySource
+from workers.keys.source import FRESH_S, PUT_OFF_S, RingKeySource
 from workers.metrics import Metrics
 from workers.model.build import build_models
 from workers.model.chain import Models
+from workers.model.keys import ModelKey
 
 MASTER = "a master key of tests, long enough"
 KEYS = RingKeys("default")
@@ -365,6 +366,91 @@ def test_a_cloud_that_is_busy_is_asked_later(
             ask(models)
     assert ask(models).startswith("You said")
     assert not redis_client.exists(KEYS.refused)
+
+
+@pytest.mark.parametrize(
+    "fault", [{"kind": "status", "status": 503}, {"kind": "status", "status": 429}]
+)
+def test_a_pair_whose_exchange_fails_does_not_hide_another_ones_key(
+    fault: dict[str, object],
+    cloud: Settings,
+    world: World,
+    redis_client: redis.Redis,
+    http: HttpClient,
+) -> None:
+    models = models_of(cloud, redis_client, http)
+    ask(models)
+    put_pair_2(world, redis_client)
+    world.faults.order({"target": f"{cloud.model.auth}.{thing(cloud)}", **fault})
+    before = world.keys.exchanges
+
+    assert ask(models_of(cloud, redis_client, http)).startswith("You said")
+
+    assert world.keys.exchanges == before
+    assert not redis_client.exists(KEYS.refused), "nothing speaks against the pair"
+
+
+def put_pair_2(world: World, client: redis.Redis) -> None:
+    """A second pair, the ring's active one."""
+    world.keys.pairs["AK-2"] = "SK-secret-2"
+    put_active(RingStore(client, "default", [MASTER]), "SK-secret-2", "AK-2")
+
+
+def test_after_an_exchange_that_hangs_the_next_attempt_begins_with_another_pair(
+    cloud: Settings, world: World, redis_client: redis.Redis, http: HttpClient
+) -> None:
+    ask(models_of(cloud, redis_client, http))
+    put_pair_2(world, redis_client)
+    world.faults.order({"target": f"{cloud.model.auth}.{thing(cloud)}", "kind": "hang"})
+    models = models_of(cloud, redis_client, http)
+    before = world.keys.exchanges
+
+    with pytest.raises(TransientError, match="deadline"):
+        ask(models, total_s=0.5)
+
+    assert ask(models).startswith("You said")
+    assert world.keys.exchanges == before
+
+
+class Exchanges(PlainBearers):
+    """Pairs by their secrets: what `failures` has for one is raised."""
+
+    def __init__(self, **failures: TaskError) -> None:
+        self.failures = failures
+
+    def of(self, pair: KeyPair, deadline: Deadline) -> ModelKey:
+        if failure := self.failures.get(pair.secret):
+            raise failure
+        return super().of(pair, deadline)
+
+
+def test_a_pair_whose_exchange_failed_is_tried_last_for_a_while(
+    store: RingStore, clock: Clock
+) -> None:
+    clouds = Exchanges(a=TransientError("baidu:503"))
+    own = (KeyPair("", "a"), KeyPair("", "b"))
+    source = RingKeySource("default", store, clouds, own, clock=clock)
+    assert next(source.usable(Deadline(10))).bearer == "b"
+    clouds.failures.clear()
+
+    assert bearers(source) == ["b", "a"]
+    clock.now += PUT_OFF_S
+    assert bearers(source) == ["a", "b"]
+
+
+def test_of_pairs_that_all_fail_the_one_that_may_work_soonest_is_told_of(
+    store: RingStore, clock: Clock
+) -> None:
+    clouds = Exchanges(
+        a=KeyRefusedError("baidu:403"),
+        b=RateLimitedError("baidu:429", retry_after_s=9),
+        c=TransientError("baidu:503"),
+        d=KeyRefusedError("baidu:401"),
+    )
+    own = [KeyPair("", secret) for secret in "abcd"]
+
+    with pytest.raises(TransientError, match="503"):
+        bearers(RingKeySource("default", store, clouds, own, clock=clock))
 
 
 def test_a_cloud_that_hangs_ends_with_the_calls_deadline(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from shared.errors import KeyRefusedError
+from shared.errors import KeyRefusedError, TaskError, TransientError
 from workers.deadline import Deadline
 from workers.keys.bearers import Bearers
 from workers.keys.order import in_order
@@ -19,6 +19,9 @@ from workers.keys.ring_store import RingStore, Snapshot
 from workers.model.keys import ModelKey
 
 FRESH_S = 2.0  #: how long a process goes on with what it read: how soon it sees a change
+#: For this long a process tries a pair last whose exchange failed. A cloud that hangs takes a
+#: call's whole time: the call's next attempt shall begin with another pair.
+PUT_OFF_S = 30.0
 
 logger = logging.getLogger(__name__)
 
@@ -55,23 +58,36 @@ class RingKeySource:
         self._epoch = object()  #: another one after each refusal: what was read before is old
         self._known: Known | None = None
         self._opened: dict[str, KeyPair | None] = {}
+        self._put_off: dict[str, float] = {}  #: pairs by id, until when
         self._loading = threading.Lock()
 
     def usable(self, deadline: Deadline) -> Iterator[ModelKey]:
-        """See `KeySource.usable`. A pair is exchanged for its key when its turn comes."""
+        """See `KeySource.usable`. A pair is exchanged for its key when its turn comes.
+
+        A pair whose exchange fails does not stop the search: another one's key may be known. In
+        the end the error is raised that may be gone soonest.
+        """
         tried: set[str] = set()
-        failure: KeyRefusedError | None = None
+        refusal: KeyRefusedError | None = None
+        failures: list[TransientError] = []
         while (pair := self._next(tried)) is not None:
             tried.add(pair.id)
             try:
                 yield from self._bearers_of(pair, deadline)
             except KeyRefusedError as error:
-                failure = error
-                metadata = {"model": self._model, "key": pair.id, "code": error.code}
-                logger.warning("key.refused", extra={"metadata": metadata})
+                refusal = error
+                self._log_pair("key.refused", pair, error)
                 self._mark(pair.id)
-        if failure is not None:
-            raise failure
+            except TransientError as error:
+                failures.append(error)
+                self._log_pair("key.unavailable", pair, error)
+                self._put_off[pair.id] = self._clock() + PUT_OFF_S
+                if deadline.expired:
+                    raise  # no call could be made with another
+        if failures:
+            raise min(failures, key=lambda error: error.retry_after_s)
+        if refusal is not None:
+            raise refusal
 
     def refused(self, key: ModelKey) -> None:
         """See `KeySource.refused`. A key got by exchange is first got anew, unless it is young."""
@@ -85,7 +101,12 @@ class RingKeySource:
     def _next(self, tried: set[str]) -> KeyPair | None:
         """The best pair that was not tried. After a refusal it may have come just now."""
         pairs = self._current(waits=bool(tried))
-        return next((pair for pair in pairs if pair.id not in tried), None)
+        untried = [pair for pair in pairs if pair.id not in tried]
+        return min(untried, key=lambda pair: self._is_put_off(pair.id), default=None)
+
+    def _is_put_off(self, key_id: str) -> bool:
+        until = self._put_off.get(key_id)
+        return until is not None and self._clock() < until
 
     def _bearers_of(self, pair: KeyPair, deadline: Deadline) -> Iterator[ModelKey]:
         first = self._bearers.of(pair, deadline)
@@ -140,6 +161,10 @@ class RingKeySource:
         except RedisError as error:
             self._log_outage(error)
         self._epoch = object()
+
+    def _log_pair(self, event: str, pair: KeyPair, error: TaskError) -> None:
+        metadata = {"model": self._model, "key": pair.id, "code": error.code}
+        logger.warning(event, extra={"metadata": metadata})
 
     def _log_outage(self, error: RedisError) -> None:
         metadata = {"model": self._model, "error": type(error).__name__}

@@ -90,6 +90,9 @@ class Endpoint:
         except (BusyError, NoKeyError):  # it was not asked
             self._breaker.give_back(probe)
             raise
+        except _KeyAwaitedError as error:  # likewise
+            self._breaker.give_back(probe)
+            raise error.why from error.why.__cause__
         except TransientError:
             self._breaker.ended(probe, first_token_s=None)
             raise
@@ -120,3 +123,13 @@ class Endpoint:
             yield from self._keys.usable(deadline)
         except PermanentError as error:  # the cloud's, that exchanges pairs: no word of the model
             raise NoKeyError(error.code, error.detail) from error
+        except TransientError as error:
+            raise _KeyAwaitedError(error) from None  # it is raised itself in the end
+
+
+class _KeyAwaitedError(Exception):
+    """The cloud that exchanges pairs gives no key now; `why` is its error, no word of the model."""
+
+    def __init__(self, why: TransientError) -> None:
+        super().__init__(why.code)
+        self.why = why
