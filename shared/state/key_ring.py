@@ -109,12 +109,16 @@ class KeyRing:
         Raises:
             RingError: it is there already, or another one waits.
         """
+        self.check_room()
+        return self._with(replace(entry, state="next"))
+
+    def check_room(self) -> None:
+        """Raises: RingError, when a next key waits: there is no room for another."""
         if self.next is not None:
             raise RingError(
                 f"{self.next.id} already waits as the next key: promote it with "
                 "`clawdbot keys rotate`, or archive it first"
             )
-        return self._with(replace(entry, state="next"))
 
     def activate(self, entry: Entry, *, overlap_ms: int, now_ms: int) -> KeyRing:
         """`entry`, new or waiting, becomes active; the active one is replaced.

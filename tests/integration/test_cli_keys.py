@@ -149,18 +149,82 @@ def ended(ring: KeyRing) -> Entry:
     return replace(ring.next, valid_until_ms=ring.next.created_ms)
 
 
-def test_the_hook_command_makes_the_pair(operator: Operator, tmp_path: Path) -> None:
-    hook = tmp_path / "hook.py"
+@pytest.fixture
+def made(operator: Operator, tmp_path: Path) -> Path:
+    """The hook gives `FIRST` and notes here, with a letter each, how often it was run."""
+    hook, made = tmp_path / "hook.py", tmp_path / "made"
+    made.touch()
     hook.write_text(
         "import json, os\n"
+        f"open({str(made)!r}, 'a').write('x')\n"
         f"print(json.dumps({{'akId': os.environ['KEYS_MODEL'], 'akSecret': '{FIRST}'}}))\n"
     )
     operator.environ["CLAWDBOT_KEYS__GENERATE_COMMAND"] = f"{sys.executable} {hook}"
+    return made
 
+
+@pytest.mark.usefixtures("made")
+def test_the_hook_command_makes_the_pair(operator: Operator) -> None:
     operator.told("rotate")
 
     (active, _) = json.loads(operator.told("list", "--json"))
     assert (active["state"], active["ak_id"]) == ("active", "default")
+
+
+@pytest.mark.usefixtures("made")
+def test_a_pair_of_the_hook_is_valid_as_long_as_any_active_key(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    """It waits for a moment, but it is no backup."""
+    operator.environ["CLAWDBOT_KEYS__BACKUP_DAYS"] = "30"
+
+    operator.told("rotate")
+
+    active = ring(redis_client).active
+    assert active is not None
+    assert active.valid_until_ms - active.created_ms == pytest.approx(90 * DAY_MS, abs=60_000)
+
+
+def test_a_pair_of_the_hook_waits_when_it_can_not_be_verified_and_is_not_made_again(
+    operator: Operator, world: World, made: Path
+) -> None:
+    """It was lost: it is in the cloud, and nobody had its secret."""
+    world.faults.order({"target": "model", "kind": "status", "status": 503, "times": 1})
+
+    told = operator.refused("rotate")
+
+    assert "model:503" in told
+    assert "It waits as the next key; run `clawdbot keys rotate` again" in told
+    assert operator.states()[fingerprint(FIRST)] == "next"
+    operator.told("rotate")
+    assert operator.states()[fingerprint(FIRST)] == "active"
+    assert made.read_text() == "x"
+
+
+def test_a_pair_of_the_hook_that_is_refused_is_told_of_with_what_to_do(
+    operator: Operator, world: World, made: Path
+) -> None:
+    """A cloud may not know it yet; if it never does, somebody has to take it out."""
+    world.keys.keys.discard(FIRST)
+
+    told = operator.refused("rotate")
+
+    assert f"the new key {fingerprint(FIRST)} is refused: model:401" in told
+    assert f"`clawdbot keys archive {fingerprint(FIRST)}`" in told
+    assert operator.states()[fingerprint(FIRST)] == "next"
+    world.keys.keys.add(FIRST)
+    operator.told("rotate")
+    assert made.read_text() == "x"
+
+
+@pytest.mark.parametrize("command", ["rotate", "add"])
+def test_no_pair_is_made_that_would_find_no_room(
+    operator: Operator, made: Path, command: str
+) -> None:
+    operator.told("add", "--stdin", stdin=SECOND)
+
+    assert "already waits" in operator.refused(command, "--generate")
+    assert made.read_text() == ""
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,9 @@ class Desk:
         """Whether a pair without its AccessKey id is of no use."""
         return self.model.auth != "bearer"
 
-    def add(self, pair: KeyPair) -> KeyRing:
-        """`pair` becomes the next key."""
-        sealed, days = self.store.seal(pair), self.settings.keys.backup_days
+    def add(self, pair: KeyPair, *, least_days: int = 0) -> KeyRing:
+        """`pair` becomes the next key, valid for `keys.backup_days`, or for longer."""
+        sealed, days = self.store.seal(pair), max(self.settings.keys.backup_days, least_days)
 
         def step(ring: KeyRing, now_ms: int) -> KeyRing:
             return ring.without_past(now_ms).add_next(_entry(pair.id, sealed, now_ms, days))
@@ -54,6 +54,14 @@ class Desk:
         changed = self._change(step)
         audit.record("key.added", model=self.name, key=pair.id)
         return changed
+
+    def check_room(self) -> None:
+        """Whether there is no next key yet; to be asked before a pair is made for it."""
+        snapshot = self.store.read()
+        try:
+            snapshot.ring.without_past(snapshot.now_ms).check_room()
+        except RingError as error:
+            raise click.ClickException(str(error)) from error
 
     def waiting(self) -> KeyPair | None:
         """The pair of the next key, if there is one whose time is not over."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from shared.errors import KeyRefusedError, TaskError
 from shared.state.key_ring import KeyRing
 from workers.keys.pair import KeyPair
 from workers.ops.context import show_json
@@ -79,19 +80,17 @@ def rotate(name: str, as_json: bool, stdin: bool, file: Path | None, generate: b
     """Make a new key the active one, once a call with it has worked.
 
     The new one is given, or is the backup of `clawdbot keys add`, or comes from
-    keys.generate_command. The old one is accepted for keys.overlap_days, then archived.
+    keys.generate_command; that one waits as the next key until the call has worked. The old one is
+    accepted for keys.overlap_days, then archived.
 
     Example: clawdbot keys rotate --file new-pair.json
     """
     with desk_of(name, seals=True) as desk:
         given = _given(desk, stdin, file, generate)
-        waiting = None if given else desk.waiting()
-        pair = given or waiting or _generated(desk)
+        pair = given or (None if generate else desk.waiting()) or _made_to_wait(desk)
         if fault := desk.fault_of(pair):
-            raise click.ClickException(
-                f"a call with the new key {pair.id} failed, so nothing was changed: {fault}"
-            )
-        ring = desk.activate(pair, must_wait=waiting is not None)
+            raise click.ClickException(_not_rotated(pair.id, fault, waits=given is None))
+        ring = desk.activate(pair, must_wait=given is None)
     _tell(ring, pair.id, as_json)
 
 
@@ -153,8 +152,6 @@ def reseal(name: str, as_json: bool) -> None:
 def _given(desk: Desk, stdin: bool, file: Path | None, generate: bool) -> KeyPair | None:
     if sum((stdin, file is not None, generate)) > 1:
         raise click.UsageError("give one of --stdin, --file and --generate")
-    if generate:
-        return _generated(desk)
     if not stdin and file is None:
         return None
     text = from_stdin() if file is None else from_file(file)
@@ -167,7 +164,29 @@ def _generated(desk: Desk) -> KeyPair:
         raise click.UsageError(
             "where is the new pair? give --stdin or --file, or set CLAWDBOT_KEYS__GENERATE_COMMAND"
         )
+    desk.check_room()  # before: a pair that was made and finds no room would be lost
     return read_pair(from_hook(command, desk.name), needs_id=desk.needs_id)
+
+
+def _made_to_wait(desk: Desk) -> KeyPair:
+    """A pair from the hook, the ring's next key at once: nobody else has its secret."""
+    pair = _generated(desk)
+    desk.add(pair, least_days=desk.settings.keys.primary_days)
+    return pair
+
+
+def _not_rotated(key_id: str, fault: TaskError, *, waits: bool) -> str:
+    """What a rotation says that ended with `fault`. waits: the pair is the ring's next key."""
+    failed = f"a call with the new key {key_id} failed"
+    if not waits:
+        return f"{failed}, so nothing was changed: {fault}"
+    if isinstance(fault, KeyRefusedError):
+        return (
+            f"the new key {key_id} is refused: {fault}. It waits as the next key all the same, for "
+            "a cloud may take a minute to know a new pair: run `clawdbot keys rotate` again. If it "
+            f"is refused still, run `clawdbot keys archive {key_id}` and revoke it in the cloud"
+        )
+    return f"{failed}: {fault}. It waits as the next key; run `clawdbot keys rotate` again"
 
 
 def _tell(ring: KeyRing, key_id: str, as_json: bool) -> None:
