@@ -142,6 +142,11 @@ class KeyRing:
             )
         )
 
+    def with_outsiders(self, entries: Iterable[Entry]) -> KeyRing:
+        """Keys that were accepted without being in the ring are in it, but for those it knows."""
+        new = tuple(entry for entry in entries if self.find(entry.id) is None)
+        return KeyRing((*self.entries, *new))._mapped(lambda old: old)
+
     def archive(self, key_id: str) -> KeyRing:
         """Take a key out of use.
 

@@ -69,7 +69,7 @@ async def test_a_rotation_under_load_loses_and_repeats_nothing(talk: Talk) -> No
     assert set(Counter(calls)) == {key_name(old), key_name(new)}
     check_balance(talk.stack, EVENTS, before)
     states = [row["state"] for row in json.loads(await clawdbot(talk, "list", "--json"))]
-    assert states == ["active", "replaced", "settings"]
+    assert states == ["active", "replaced", "replaced", "settings"]
     assert [key for key in (first, old, new) if key in talk.stack.log_text()] == []
 
 

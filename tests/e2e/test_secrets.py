@@ -163,7 +163,8 @@ async def rotate_a_key(run: Run) -> dict[str, str]:
         await run.clawdbot("keys", command, "--file", str(file))
         file.unlink()
     rows = json.loads(await run.clawdbot("keys", "list", "--json"))
-    assert [row["state"] for row in rows] == ["active", "next", "replaced", "settings"]
+    states = [row["state"] for row in rows]
+    assert states == ["active", "next", "replaced", "replaced", "settings"]
     return keys
 
 

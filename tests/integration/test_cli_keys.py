@@ -18,7 +18,9 @@ from shared.state.keys import RingKeys
 from tests.integration.gateway import environ_for, simulator
 from tests.redis_server import RedisServer, free_port
 from tests.simulator.world import World
+from workers.keys.duty import KeyDuty
 from workers.keys.pair import fingerprint
+from workers.keys.ring_store import RingStore
 
 OWN = "sk-test-1"  #: what the settings have
 FIRST, SECOND, THIRD = "sk-first", "sk-second", "sk-third"
@@ -107,6 +109,62 @@ def test_a_new_key_becomes_active_and_the_old_one_stays_through_the_overlap(
     assert "AK-2" in operator.told("list")
 
 
+def test_the_settings_key_is_replaced_by_the_first_rotation(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    """It was accepted for ever: nobody ended it, and step 4 of a rotation is to revoke it."""
+    operator.environ["CLAWDBOT_AK_ID"] = "AK-own"
+    operator.told("rotate", "--stdin", stdin=FIRST)
+
+    rows = json.loads(operator.told("list", "--json"))
+    assert [(row["id"], row["state"], row["note"]) for row in rows] == [
+        (fingerprint(FIRST), "active", ""),
+        (fingerprint(OWN), "replaced", ""),
+        (fingerprint(OWN), "settings", "in the ring: replaced"),
+    ]
+    assert rows[1]["ak_id"] == "AK-own"
+    now_ms = int(redis_client.time()[0]) * 1000
+    old = ring(redis_client).find(fingerprint(OWN))
+    assert old is not None
+    assert old.accepted_until_ms == pytest.approx(now_ms + 7 * DAY_MS, abs=60_000)
+    operator.told("rotate", "--stdin", stdin=SECOND)
+    assert ring(redis_client).find(fingerprint(OWN)) == old, "its window does not begin anew"
+
+
+def test_the_settings_key_is_not_used_past_its_window_until_it_is_rotated_in_again(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    operator.told("rotate", "--stdin", stdin=FIRST)
+    first, own = ring(redis_client).entries
+    past = replace(own, accepted_until_ms=own.created_ms)
+    redis_client.set(RING, KeyRing((first, past)).to_json())
+
+    assert verified(operator) == [fingerprint(FIRST)], "whether or not it is archived yet"
+    store = RingStore(redis_client, "default", [operator.environ["CLAWDBOT_MASTER_KEY"]])
+    KeyDuty(redis_client, [store], warn_days=14).tick(own.created_ms)
+    assert ring(redis_client).archived_ids == {fingerprint(OWN)}
+    assert verified(operator) == [fingerprint(FIRST)]
+    operator.told("rotate", "--stdin", stdin=OWN)
+    assert verified(operator) == [fingerprint(OWN), fingerprint(FIRST)]
+    redis_client.delete(RING)
+    assert verified(operator) == [fingerprint(OWN)], "without a ring, the settings are enough"
+
+
+def verified(operator: Operator) -> list[str]:
+    """The keys that calls would use, in their order."""
+    return [row["id"] for row in json.loads(operator.told("verify", "--json"))]
+
+
+def test_a_model_that_wants_no_key_has_none_that_is_replaced(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    operator.environ["CLAWDBOT_AK_SECRET"] = ""
+
+    operator.told("rotate", "--stdin", stdin=FIRST)
+
+    assert [entry.id for entry in ring(redis_client).entries] == [fingerprint(FIRST)]
+
+
 def test_a_backup_waits_and_is_promoted_by_a_rotation_without_a_pair(
     operator: Operator, tmp_path: Path, redis_client: redis.Redis
 ) -> None:
@@ -167,7 +225,7 @@ def made(operator: Operator, tmp_path: Path) -> Path:
 def test_the_hook_command_makes_the_pair(operator: Operator) -> None:
     operator.told("rotate")
 
-    (active, _) = json.loads(operator.told("list", "--json"))
+    active, *_ = json.loads(operator.told("list", "--json"))
     assert (active["state"], active["ak_id"]) == ("active", "default")
 
 
@@ -335,7 +393,9 @@ def test_archiving_deletes_the_secret_and_wants_a_yes(
     assert operator.states()[name] == "active"
     operator.told("archive", name, "--yes")
     assert operator.states()[name] == "archived"
-    assert [entry.sealed for entry in ring(redis_client).entries] == [""]
+    gone = ring(redis_client).find(name)
+    assert gone is not None
+    assert gone.sealed == ""
     assert "no key of this id" in operator.refused("archive", name, "--yes")
 
 

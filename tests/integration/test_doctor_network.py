@@ -283,7 +283,9 @@ def test_keys_of_the_settings_have_no_date_and_those_of_a_ring_do(
 
     report = doctor.look("keys", "models")
 
-    assert "active, good for 90 days" in report.only("keys", "ok")["seen"]
+    active, replaced = (each["seen"] for each in report.findings("keys"))
+    assert "active, good for 90 days" in active
+    assert "replaced, good for 7 days" in replaced
     assert report.statuses("models") == ["ok"]
 
 
@@ -294,7 +296,8 @@ def test_a_key_at_its_end_is_warned_of(
     days: int, words: str, doctor: Doctor, world: World, redis_client: redis.Redis
 ) -> None:
     rotated(doctor, world)
-    (entry,) = KeyRing.from_json(redis_client.get(RingKeys("default").ring)).entries
+    entry = KeyRing.from_json(redis_client.get(RingKeys("default").ring)).active
+    assert entry is not None
     ends_ms = int(redis_client.time()[0]) * 1000 + days * DAY_MS
     aged = Entry(entry.id, entry.state, entry.sealed, entry.created_ms, ends_ms)
     redis_client.set(RingKeys("default").ring, KeyRing((aged,)).to_json())
@@ -307,7 +310,10 @@ def test_a_key_that_no_master_key_opens_is_told(doctor: Doctor, world: World) ->
 
     report = doctor.look("keys", MASTER_KEY="another master key")
 
-    assert "CLAWDBOT_MASTER_KEY" in report.only("keys", "failed")["cure"]
+    active, replaced = report.findings("keys")
+    for each in (active, replaced):
+        assert each["status"] == "failed"
+        assert "CLAWDBOT_MASTER_KEY" in each["cure"]
 
 
 # --- the ingress's port -------------------------------------------------------------------------

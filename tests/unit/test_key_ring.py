@@ -188,6 +188,30 @@ def test_a_settings_key_that_was_archived_in_the_ring_is_not_tried() -> None:
     assert tried(ring) == ["a", "spare"]
 
 
+def test_a_settings_key_past_its_window_in_the_ring_is_not_tried() -> None:
+    """Nor before it is archived: that may be a minute later, or never without a worker."""
+    outside = Entry(OWN[0].id, "replaced", "sealed own", NOW, NOW + WEEK, NOW + WEEK)
+    ring = ring_with("a").with_outsiders([outside])
+
+    assert tried(ring, unreadable=OWN[0].id, now=NOW + WEEK - 1) == ["a", "own", "spare"]
+    assert tried(ring, now=NOW + WEEK) == ["a", "spare"]
+
+
+def test_a_key_from_outside_comes_in_behind_the_rings_and_once() -> None:
+    ring = ring_with("a", "b", "c").archive("b")
+    outside = [Entry(name, "replaced", f"sealed {name}", NOW, 0, NOW) for name in "abcd"]
+
+    after = ring.with_outsiders(outside)
+
+    assert [(e.id, e.state) for e in after.entries] == [
+        ("a", "active"),
+        ("c", "replaced"),
+        ("d", "replaced"),
+        ("b", "archived"),
+    ]
+    assert after.with_outsiders(outside) == after
+
+
 def test_a_key_in_both_places_is_tried_once() -> None:
     ring = KeyRing().activate(entry(OWN[1].id), overlap_ms=WEEK, now_ms=NOW)
     opened = {e.sealed: OWN[1] for e in ring.live}

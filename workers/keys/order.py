@@ -18,14 +18,15 @@ def in_order(
     """The ring's active key, then its others, then the settings' own.
 
     Without an active key in the ring, the settings' are it, and come first. What was refused of
-    late, and an active key past its date, come last. A settings' key that was archived in the ring
-    is not used.
+    late, and an active key past its date, come last. A settings' key that was archived in the ring,
+    or is past its window there, is not used.
 
     opened: pairs by their sealed form.
     """
     usable = [e for e in ring.live if e.state == "active" or not e.is_over(now_ms)]
     pairs = {e.id: pair for e in usable if (pair := opened.get(e.sealed)) is not None}
-    others = [pair for pair in own if pair.id not in pairs and pair.id not in ring.archived_ids]
+    known = {*pairs, *ring.archived_ids, *(e.id for e in ring.live if e not in usable)}
+    others = [pair for pair in own if pair.id not in known]
     has_active = ring.active is not None and ring.active.id in pairs
     ordered = [*pairs.values(), *others] if has_active else [*others, *pairs.values()]
     if any(pair.secret for pair in ordered):  # a call without a key is for models that want none

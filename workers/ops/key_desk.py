@@ -78,9 +78,14 @@ class Desk:
         return pair
 
     def activate(self, pair: KeyPair, *, must_wait: bool) -> KeyRing:
-        """`pair` becomes the active key. must_wait: only if it still is the next one."""
+        """`pair` becomes the active key. must_wait: only if it still is the next one.
+
+        The settings' keys are replaced as the ring's active one is: else they would be accepted
+        for ever.
+        """
         sealed, lives = self.store.seal(pair), self.settings.keys
         overlap_ms = int(lives.overlap_days * DAY_MS)
+        own = {each.id: self.store.seal(each) for each in own_pairs(self.model) if each.secret}
 
         def step(ring: KeyRing, now_ms: int) -> KeyRing:
             ring = ring.without_past(now_ms)
@@ -89,7 +94,12 @@ class Desk:
                 raise RingError(
                     f"{pair.id} is not the next key any more: somebody changed the ring"
                 )
-            return ring.activate(entry, overlap_ms=overlap_ms, now_ms=now_ms).without_past(now_ms)
+            until_ms = now_ms + overlap_ms
+            ring = ring.activate(entry, overlap_ms=overlap_ms, now_ms=now_ms).with_outsiders(
+                Entry(key_id, "replaced", its, now_ms, until_ms, until_ms)
+                for key_id, its in own.items()
+            )
+            return ring.without_past(now_ms)
 
         changed = self._change(step)
         audit.record("key.activated", model=self.name, key=pair.id)

@@ -22,7 +22,7 @@ def rows_of(desk: Desk) -> list[Row]:
     rows = [_ring_row(desk, entry) for entry in (*ring.live, *archived)]
     for pair in own_pairs(desk.model):
         if pair.secret:
-            note = "archived: not used" if pair.id in ring.archived_ids else ""
+            note = _note_of(ring.find(pair.id))
             rows.append({"id": pair.id, "state": "settings", "ak_id": pair.ak_id, "note": note})
     for row in rows:
         if row["id"] in snapshot.refused and not row["note"]:
@@ -46,6 +46,13 @@ def show_row(row: Row) -> None:
     until = f"until {row['until'][:10]}" if row.get("until") else ""
     parts = (row["id"], f"{row['state']:<8}", row.get("ak_id", ""), until, row["note"])
     click.echo("  ".join(part for part in parts if part).rstrip())
+
+
+def _note_of(entry: Entry | None) -> str:
+    """On a key of the settings, that the ring has as `entry`."""
+    if entry is None:
+        return ""
+    return "archived: not used" if entry.state == "archived" else f"in the ring: {entry.state}"
 
 
 def _ring_row(desk: Desk, entry: Entry) -> Row:
