@@ -8,14 +8,13 @@ import signal
 import sys
 
 from aiohttp import web
-from aiohttp.http import HttpProcessingError
 
 from ingress.app import build_app
 from ingress.config_center import first_look
 from ingress.connections import Runner
 from ingress.door import DOOR
 from ingress.log_flush import flushed_each_turn
-from ingress.metrics import METRICS
+from ingress.outsiders import OUTSIDERS
 from shared.config import Settings
 from shared.config.follow import Follower, follower_or_exit
 from shared.process import open_logs_or_exit, raise_open_files_limit
@@ -28,7 +27,6 @@ except ImportError:  # no wheel for this platform: asyncio's own loop does
 #: Longer than proxies keep theirs (nginx: 60 s): a call sent while we close is lost on DingTalk.
 IDLE_TIMEOUT_S = 75
 SHUTDOWN_TIMEOUT_S = 5
-STRANGERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
 
 logger = logging.getLogger("ingress")  # `__name__` is "__main__" here
 
@@ -37,25 +35,13 @@ class PortError(Exception):
     """The port can't be listened on."""
 
 
-class OneLineErrors(logging.Filter):
-    """What a stranger's bytes do to aiohttp's parser is one line; our own bugs stay as they are."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, STRANGERS_FAULTS):
-            record.exc_info = None
-            record.levelno, record.levelname = logging.INFO, "INFO"
-        return True
-
-
 def make_runner(settings: Settings, follower: Follower | None = None) -> web.AppRunner:
     """The gateway, and how long it bears with a connection."""
-    logging.getLogger("aiohttp.server").addFilter(OneLineErrors())
     app = build_app(settings, follower)
     return Runner(
         app,
         app[DOOR],
-        app[METRICS].registry,
+        app[OUTSIDERS],
         access_log=None,
         keepalive_timeout=IDLE_TIMEOUT_S,
         lingering_time=1.0,

@@ -22,6 +22,7 @@ from ingress.lane_gauges import LaneGauges
 from ingress.memory import MemoryWatch
 from ingress.metrics import METRICS, Meter, Metrics
 from ingress.model_gauges import BreakerGauges
+from ingress.outsiders import OUTSIDERS, Outsiders
 from ingress.redis_client import connect
 from ingress.refusals import Refusals
 from ingress.scrape import Gauges, Scrape
@@ -65,6 +66,7 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[DOOR], app[METRICS], app[CALLER_OF] = door, metrics, door.caller
+    app[OUTSIDERS] = Outsiders(door, metrics, refusals)
     turns = asyncio.Semaphore(MAX_AT_ONCE)
     strays = {name: Strays(name, door, metrics, refusals) for name in PLATFORMS}
     for (platform, name), bot in bots.items():

@@ -2,6 +2,7 @@
 
 aiohttp ends a connection that is idle, and a webhook a body that is slow. What neither of them sees
 are headers that drip, answers that nobody takes, and one address with thousands of connections.
+Bytes that are no HTTP are refused here, too, since no route sees them.
 With the limits here no call takes longer than `HEADER_TIMEOUT_S`, `BODY_TIMEOUT_S` (webhook.py),
 what Redis takes (0.8 s) and `ANSWER_TIMEOUT_S` together.
 """
@@ -10,27 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import logging
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from prometheus_client import CollectorRegistry
 
 from ingress.addresses import Caller, peer_of
 from ingress.door import Door
-from shared import metrics
-from shared.instruments import counter
+from ingress.outsiders import Outsiders
 
 HEADER_TIMEOUT_S = 10.0  #: from a connection's first moment, or a header's first byte, to its end
 ANSWER_TIMEOUT_S = 10.0  #: for the other side to take what was answered
 CONNECTIONS_PER_ADDRESS = 1024  #: in this process; trusted proxies and Unix sockets have no limit
-REASONS = ("slow_header", "answer_not_taken", "too_many")
 LOOK_S = 0.5  #: how often connections are looked at
-
-logger = logging.getLogger(__name__)
+#: What a stranger's bytes make aiohttp's parser raise, in a head or in a body.
+STRANGERS_FAULTS = (HttpProcessingError, web.RequestPayloadError)
 
 
 class Runner(web.AppRunner):
@@ -40,33 +38,31 @@ class Runner(web.AppRunner):
         self,
         app: web.Application,
         door: Door,
-        registry: CollectorRegistry,
+        outsiders: Outsiders,
         *,
         shutdown_timeout: float,
         **options: Any,
     ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout)
         self._door = door
-        self._registry = registry
+        self._outsiders = outsiders
         self._options = options
 
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
-        return Server(plain, self._door, self._registry, self._options)
+        return Server(plain, self._door, self._outsiders, self._options)
 
 
 class Server(web.Server):
     """Makes the connections, counts them by address, and looks after them."""
 
     def __init__(
-        self, plain: web.Server, door: Door, registry: CollectorRegistry, options: dict[str, Any]
+        self, plain: web.Server, door: Door, outsiders: Outsiders, options: dict[str, Any]
     ) -> None:
         super().__init__(plain.request_handler, request_factory=self._begin)
         self._make = plain.request_factory
         self._door = door
-        self._cut = counter(metrics.INGRESS_CONNECTIONS_CUT, registry)
-        for reason in REASONS:
-            self._cut.labels(reason)  # shown from the start, as 0
+        self.outsiders = outsiders
         self._options = options
         self._held: collections.Counter[str] = collections.Counter()
         self._timer = self._loop.call_later(LOOK_S, self._look)
@@ -81,7 +77,7 @@ class Server(web.Server):
     def enter(self, peer: Caller) -> bool:
         """Whether one more connection of `peer` may be."""
         if self._held[peer.group] >= CONNECTIONS_PER_ADDRESS and not self._is_shared(peer):
-            self.cut("too_many", peer)
+            self.outsiders.cut("too_many", peer)
             return False
         self._held[peer.group] += 1
         return True
@@ -91,11 +87,6 @@ class Server(web.Server):
         self._held[peer.group] -= 1
         if not self._held[peer.group]:
             del self._held[peer.group]
-
-    def cut(self, reason: str, peer: Caller) -> None:
-        """Count and note a connection that is ended before its time."""
-        self._cut.labels(reason).inc()
-        logger.debug("connection.cut", extra={"metadata": {"reason": reason, "address": peer.name}})
 
     def _is_shared(self, peer: Caller) -> bool:
         return peer.address is None or self._door.trusts(peer)
@@ -166,6 +157,27 @@ class Connection(web.RequestHandler):
         self._stuck_since = None
         super().resume_writing()
 
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """A stranger's faults are refused, without a line for each; our own bugs stay errors."""
+        reason = _strangers_fault(exc)
+        if self._peer is None or not reason:
+            return super().handle_error(request, status, exc, message)
+        self._server.outsiders.refuse(reason, self._peer)
+        response = web.Response(status=400, text=message)
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Not of what follows a call that was answered, and thereby counted, already."""
+        if not isinstance(kw.get("exc_info"), STRANGERS_FAULTS):
+            super().log_exception(*args, **kw)
+
     def look(self, now: float) -> None:
         """Cut off what has kept us waiting for too long."""
         if self._header_since is not None and now - self._header_since > HEADER_TIMEOUT_S:
@@ -176,8 +188,15 @@ class Connection(web.RequestHandler):
     def _end(self, reason: str) -> None:
         self._header_since = self._stuck_since = None
         if self.transport is not None and self._peer is not None:
-            self._server.cut(reason, self._peer)
+            self._server.outsiders.cut(reason, self._peer)
             self.transport.abort()
+
+
+def _strangers_fault(error: BaseException | None) -> str:
+    if isinstance(error, STRANGERS_FAULTS):
+        return "bad_http"
+    # By aiohttp's own `100 Continue`, before a handler is asked: what these read is their matter.
+    return "hung_up" if isinstance(error, ClientConnectionResetError) else ""
 
 
 def _name(peername: Any) -> str | None:

@@ -66,6 +66,11 @@ class Door:
         """A call that was let in turned out to be nobody's, or unreadable."""
         self._guard.refused(caller.group)
 
+    def charge(self, caller: Caller) -> None:
+        """A call for no platform that nobody could read: it pays as a refused one, if it can."""
+        if not self._guard.admit(caller.group):
+            self._guard.refused(caller.group)
+
     def proved(self, caller: Caller) -> None:
         """A call that was let in turned out to be the platform's."""
         self._guard.proved(caller.group)

@@ -5,7 +5,7 @@
 | recorded, a duplicate, or authentic but not for us | 200 |
 | from an address that is not in the platform's list | 403 |
 | not authentic | 401 |
-| unreadable | 400 |
+| unreadable, or its caller hung up | 400 |
 | to no bot, or not a POST (strays.py) | 404, 405 |
 | body over 1 MiB, or slower than 5 s | 413, 408 |
 | over the QPS limit, or its address is over its own | 429 |
@@ -24,6 +24,7 @@ from aiohttp import web
 from ingress.acknowledgement import acknowledge
 from ingress.addresses import Caller
 from ingress.bots import IngressBot
+from ingress.connections import STRANGERS_FAULTS
 from ingress.door import Door, TurnedAway
 from ingress.explanations import explain
 from ingress.inbox import Inbox
@@ -112,6 +113,12 @@ class Webhook:
         except web.HTTPRequestEntityTooLarge:
             self._door.refused(caller)
             return "too_large", _closing(413, "too_large")
+        except OSError:  # reset, unreachable: whatever ended the connection
+            self._door.refused(caller)
+            return "hung_up", _closing(400, "hung_up")  # nobody is there to read it
+        except STRANGERS_FAULTS:
+            self._door.refused(caller)
+            return "bad_http", _closing(400, "bad_http")
         async with self._turns:
             received = self._receive(request, caller, body)
             if not isinstance(received, Event):

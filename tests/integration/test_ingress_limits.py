@@ -424,7 +424,7 @@ async def test_a_body_that_drips_has_the_same_time_in_all(brief: Gateway) -> Non
     assert statuses(answer) == [408]
 
 
-async def test_a_bug_of_ours_stays_an_error_and_a_strangers_bytes_are_a_line(
+async def test_a_bug_of_ours_stays_an_error_and_a_strangers_bytes_are_a_refusal(
     brief: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def buggy(*_: Any) -> None:
@@ -435,8 +435,9 @@ async def test_a_bug_of_ours_stays_an_error_and_a_strangers_bytes_are_a_line(
         await exchange(brief.port, NONSENSE["a header flood"])
         assert (await brief.get("/ready")).status == 500
 
-    line, error = (record for record in caplog.records if record.name == "aiohttp.server")
-    assert (line.levelname, line.exc_info) == ("INFO", None)
+    (error,) = (record for record in caplog.records if record.name == "aiohttp.server")
+    (refused,) = (record for record in caplog.records if record.message == "request.refused")
+    assert (refused.metadata["reason"], refused.exc_info) == ("bad_http", None)  # type: ignore[attr-defined]
     assert error.levelname == "ERROR"
     assert error.exc_info
 

@@ -7,12 +7,15 @@ import io
 import json
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 import redis
+from aiohttp import web, web_urldispatcher
+from aiohttp.http_parser import HttpRequestParserPy
 
 from ingress import refusals
 from ingress.addresses import peer_of
@@ -22,9 +25,16 @@ from shared import audit
 from shared.state import keys
 from shared.state.refused import Kind, Refused
 from shared.state.scripts import script
-from tests.integration.gateway import build, running, settings_for
+from tests.integration.gateway import Gateway, build, running, settings_for
 from tests.redis_server import RedisServer
 
+NOT_HTTP = (
+    b"GET / HTTP/1.1\r\nX X:a\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
+    b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 200 + b"\r\n",
+    b"POST /feishu/webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+)
+SOON_S = 10.0
 UTC = ZoneInfo("UTC")
 BAD = Kind("signature", "dingtalk", "default")
 
@@ -124,6 +134,168 @@ async def test_a_call_that_reaches_no_bot_costs_its_address_what_others_cost(
 
     assert (stray.status, limited.status, again.status) == (404, 429, 404)
     assert int(limited.headers["Retry-After"]) > 5
+
+
+async def say(gateway: Gateway, wire: bytes) -> bytes:
+    """These bytes over a connection of their own; what comes back until its end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(wire)
+    got = b""
+    with suppress(ConnectionError):
+        async with asyncio.timeout(SOON_S):
+            got = await reader.read()
+    writer.close()
+    return got
+
+
+async def counted(gateway: Gateway, platform: str, reason: str, bot: str, calls: int) -> None:
+    """Wait until the metric shows so many."""
+    async with asyncio.timeout(SOON_S):
+        while await gateway.outcome(platform, reason, bot=bot) != calls:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_flood_of_what_is_no_http_has_a_few_lines_and_exact_sums(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(refusals, "MINUTE_S", 3600.0)  # also on a machine that takes its time
+    flood = [NOT_HTTP[n % len(NOT_HTTP)] for n in range(1000)]
+    async with running(settings_for(redis_server.url)) as gateway:
+        with caplog.at_level(logging.DEBUG):
+            answers = [await say(gateway, wire) for wire in flood]
+        await counted(gateway, "-", "bad_http", "-", 1000)
+
+    assert {answer[:12] for answer in answers} == {b"HTTP/1.0 400"}
+    lines = told(caplog, "request.refused")
+    assert len(lines) == FULL_LINES
+    kind = Kind("bad_http", "-", "-")
+    assert lines[0] == {"log": "auth", **kind._asdict(), "address": "127.0.0.1"}
+    (summary,) = told(caplog, "requests.refused")
+    assert (summary["refused"], summary["without_a_line"]) == (1000, 1000 - FULL_LINES)
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("aiohttp")] == []
+    sums = refused(redis_client)
+    assert (sums.kinds, sums.addresses) == ({kind: 1000}, {"127.0.0.1": 1000})
+
+
+async def test_what_is_no_http_costs_its_address_what_others_cost(
+    redis_server: RedisServer,
+) -> None:
+    async with running(settings_for(redis_server.url, SECURITY__ADDRESS_QPS="1")) as gateway:
+        await say(gateway, NOT_HTTP[0])
+        limited = await gateway.post(build("feishu"))
+
+    assert limited.status == 429
+    assert int(limited.headers["Retry-After"]) > 5
+
+
+async def test_a_caller_who_hangs_up_amid_the_body_is_refused_like_others(
+    redis_server: RedisServer, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"POST /feishu/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
+    async with running(settings_for(redis_server.url, SECURITY__ADDRESS_QPS="1")) as gateway:
+        with caplog.at_level(logging.INFO):
+            _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(head)
+            await writer.drain()
+            writer.close()
+            await counted(gateway, "feishu", "hung_up", "default", 1)
+        limited = await gateway.post(build("feishu"))
+
+    kind = Kind("hung_up", "feishu", "default")
+    line = told(caplog, "request.refused")[0]
+    assert line == {"log": "auth", **kind._asdict(), "address": "127.0.0.1"}
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("aiohttp")] == []
+    assert limited.status == 429
+    assert refused(redis_client).kinds[kind] == 1
+
+
+async def test_a_caller_who_is_gone_before_he_is_asked_for_the_body_is_refused_too(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asks = web_urldispatcher._default_expect_handler
+
+    async def ask_late(request: web.Request) -> None:
+        assert request.transport
+        request.transport.abort()
+        await asks(request)
+
+    monkeypatch.setattr(web_urldispatcher, "_default_expect_handler", ask_late)
+    head = b"POST /feishu/webhook HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n"
+    async with running(settings_for(redis_server.url)) as gateway:
+        with caplog.at_level(logging.DEBUG):
+            await say(gateway, head)
+            await counted(gateway, "-", "hung_up", "-", 1)
+
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("aiohttp")] == []
+    assert refused(redis_client).kinds == {Kind("hung_up", "-", "-"): 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "kinds"),
+    [
+        ("/feishu/webhook", {Kind("bad_http", "feishu", "default"): 1}),
+        ("/feishu/webhook/nobody", {Kind("no_such_bot", "feishu", "-"): 1}),
+        ("/health", {}),
+    ],
+)
+async def test_a_body_that_turns_to_nonsense_is_refused_once_at_most(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    kinds: dict[Kind, int],
+) -> None:
+    """With the parser of platforms that have no wheel: the other one lets such a body time out."""
+    monkeypatch.setattr("aiohttp.web_protocol.HttpRequestParser", HttpRequestParserPy)
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+    async with running(settings_for(redis_server.url)) as gateway:
+        with caplog.at_level(logging.DEBUG):
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
+            async with asyncio.timeout(SOON_S):
+                await reader.readuntil(b"\r\n")  # the head was read: the call is under way
+                writer.write(b"zz\r\nabc\r\n")
+                await reader.read()
+            writer.close()
+
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("aiohttp")] == []
+    assert refused(redis_client).kinds == kinds
+
+
+async def test_connections_that_are_cut_are_told_of_like_refused_calls(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ingress.connections.HEADER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("ingress.connections.LOOK_S", 0.02)
+    async with running(settings_for(redis_server.url, SECURITY__ADDRESS_QPS="1")) as gateway:
+        with caplog.at_level(logging.DEBUG):
+            for _ in range(3):
+                assert await say(gateway, b"POST /feishu") == b""
+            with monkeypatch.context() as none_may_be:
+                none_may_be.setattr("ingress.connections.CONNECTIONS_PER_ADDRESS", 0)
+                for _ in range(FULL_LINES + 5):
+                    assert await say(gateway, b"") == b""
+        monkeypatch.setattr("ingress.connections.HEADER_TIMEOUT_S", SOON_S)
+        cut = await gateway.metric("clawdbot_ingress_connections_cut_total", reason="too_many")
+        honest = await gateway.post(build("feishu"))
+
+    slow, too_many = Kind("slow_header", "-", "-"), Kind("too_many", "-", "-")
+    lines = [line["reason"] for line in told(caplog, "request.refused")]
+    assert lines == ["slow_header"] * 3 + ["too_many"] * FULL_LINES
+    assert [r.getMessage() for r in caplog.records if r.name == "ingress.connections"] == []
+    assert cut == FULL_LINES + 5
+    assert honest.status == 200  # it costs no calls
+    assert refused(redis_client).kinds == {slow: 3, too_many: FULL_LINES + 5}
 
 
 async def test_what_a_limit_refuses_is_counted_also_behind_a_busy_reply(
