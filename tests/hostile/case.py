@@ -68,8 +68,11 @@ def said(platform: str, body: Mapping[str, Any]) -> Request:
     return signed(platform, json.dumps(body))
 
 
-def message(platform: str, name: str) -> dict[str, Any]:
-    """A text message in a conversation of its own, as JSON. Its ids come from `name` alone."""
+def message(platform: str, name: str, **more: Any) -> dict[str, Any]:
+    """A text message in a conversation of its own, as JSON. Its ids come from `name` alone.
+
+    more: as for `plain_body`.
+    """
     mark = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     ids = {"message_id": f"om_{mark}", "event_id": f"ev_{mark}"}
-    return plain_body(platform, conversation=f"oc_{mark}", **ids)
+    return plain_body(platform, conversation=f"oc_{mark}", **ids, **more)

@@ -7,13 +7,15 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from tests.hostile.case import IGNORED, REFUSED, Case, message, said, signed, wire_of
 from tests.hostile.values import DEEP, TOO_DEEP, VALUES, Value, is_id, is_words
 
-Path = tuple[str, ...]
+Path = tuple[str | int, ...]  #: names of members, and places in lists
 Rule = Callable[[Any], bool]  #: whether a message with this value is still one to answer
+Make = Callable[[str], dict[str, Any]]  #: a message as JSON, its ids from a name
 
 _HERE = "@here@"  #: where a value goes
 TAKEN_OR_NOT = IGNORED | REFUSED
@@ -40,6 +42,7 @@ FIELDS: Mapping[str, Mapping[Path, Rule]] = {
         ("msgtype",): never,
         ("text",): never,
         ("text", "content"): is_words,
+        ("content",): always,
         ("conversationId",): always,
         ("conversationType",): always,
         ("conversationTitle",): always,
@@ -87,17 +90,21 @@ FIELDS: Mapping[str, Mapping[Path, Rule]] = {
 
 
 def fields(platform: str) -> Iterator[Case]:
-    """Every value in every field."""
-    for path, rule in FIELDS[platform].items():
+    """Every value in every field of the usual message."""
+    yield from field_cases(platform, FIELDS[platform], partial(message, platform))
+
+
+def field_cases(platform: str, table: Mapping[Path, Rule], make: Make) -> Iterator[Case]:
+    """Every value in every field of `table`, in messages that `make` made."""
+    for path, rule in table.items():
         for name, value in VALUES.items():
             lands = value.is_readable and rule(value.decoded())
-            told = f"{'.'.join(path)} is {name}"
-            yield Case(told, _with(platform, told, path, value), TAKEN_OR_NOT, int(lands))
+            told = f"{'.'.join(map(str, path))} is {name}"
+            yield Case(told, _with(platform, make(told), path, value), TAKEN_OR_NOT, int(lands))
 
 
-def _with(platform: str, name: str, path: Path, value: Value) -> bytes:
-    body: dict[str, Any] = message(platform, name)
-    branch = body
+def _with(platform: str, body: dict[str, Any], path: Path, value: Value) -> bytes:
+    branch: Any = body
     for step in path[:-1]:
         branch = branch[step]
     branch[path[-1]] = _HERE

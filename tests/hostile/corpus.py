@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from tests.hostile import contents, hosts, mutants, proofs, protocol, sealed
+from tests.hostile import contents, forms, hosts, mutants, proofs, protocol, sealed
 from tests.hostile.case import Case
 
 PLATFORMS = ("dingtalk", "feishu")
@@ -28,14 +28,20 @@ _BOTH: Mapping[str, Callable[[str], Iterator[Case]]] = {
     "mutants": mutants.on_the_wire,
     "signed mutants": mutants.under_the_signature,
 }
-_FEISHU: Mapping[str, Callable[[], Iterator[Case]]] = {
-    "ciphertexts": sealed.ciphertexts,
-    "words": sealed.words,
-    "address checks": sealed.checks,
+_ONE: Mapping[str, Mapping[str, Callable[[], Iterator[Case]]]] = {
+    "dingtalk": {
+        "content at the top": forms.at_the_top,
+    },
+    "feishu": {
+        "ciphertexts": sealed.ciphertexts,
+        "words": sealed.words,
+        "address checks": sealed.checks,
+        "group fields": forms.in_groups,
+        "old envelopes": forms.old_envelopes,
+    },
 }
-FAMILIES = (
-    *((platform, family) for platform in PLATFORMS for family in _BOTH),
-    *(("feishu", family) for family in _FEISHU),
+FAMILIES = tuple(
+    (platform, family) for platform in PLATFORMS for family in (*_BOTH, *_ONE[platform])
 )
 
 
@@ -43,4 +49,4 @@ def cases(platform: str, family: str) -> list[Case]:
     """Made now: signatures don't keep."""
     if family in _BOTH:
         return list(_BOTH[family](platform))
-    return list(_FEISHU[family]())
+    return list(_ONE[platform][family]())
