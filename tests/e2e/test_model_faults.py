@@ -1,4 +1,4 @@
-"""Every fault of a model's endpoint (platforms.md, 5.1), as the person in the chat sees it."""
+"""Every fault of a model's endpoint, as the person in the chat sees it."""
 
 from __future__ import annotations
 
