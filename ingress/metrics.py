@@ -11,10 +11,13 @@ from shared import metrics
 from shared.instruments import counter, histogram
 from shared.resources import Resources
 
-#: Shown from the start: an alert can't see a series grow whose first value is not 0.
-_SHOWN_AT_0 = (
-    *("accepted", "duplicate", "rate_limited"),
-    *("unavailable", "redis_full", "queue_full", "conversation_full"),
+#: What became of a message that was proved to be the platform's, and was for us. Shown from the
+#: start: an alert can't see a series grow whose first value is not 0.
+_OF_MESSAGES = frozenset(
+    {
+        *("accepted", "duplicate", "rate_limited"),
+        *("unavailable", "redis_full", "queue_full", "conversation_full"),
+    }
 )
 
 
@@ -41,13 +44,18 @@ class Meter:
         self._child = lru_cache(partial(metrics.requests.labels, platform, bot))
         self._latency = metrics.latency.labels(platform)
         self._old_secret = metrics.old_secret.labels(platform, bot)
-        for outcome in _SHOWN_AT_0:
+        for outcome in _OF_MESSAGES:
             self._child(outcome)
 
     def count(self, outcome: str, seconds: float) -> None:
-        """One call: what became of it, and how long it took."""
+        """One call: what became of it, and how long it took.
+
+        The time of messages alone is kept: a stranger's slow body would be a slow answer, and a
+        flood of quick refusals, or of what is ignored without asking Redis, would hide slow ones.
+        """
         self._child(outcome).inc()
-        self._latency.observe(seconds)
+        if outcome in _OF_MESSAGES:
+            self._latency.observe(seconds)
 
     def count_old_secret(self) -> None:
         """A message was proved by a secret that is no longer the current one."""

@@ -66,7 +66,7 @@ INGRESS_REQUESTS = Metric(
 INGRESS_ACK = Metric(
     "clawdbot_ingress_ack_seconds",
     Kind.HISTOGRAM,
-    "From the first byte read to the answer.",
+    "From the headers read to the answer; of messages proved to be the platform's alone.",
     INGRESS,
     ("platform",),
     "s",

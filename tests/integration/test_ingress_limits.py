@@ -403,6 +403,23 @@ async def test_a_slow_body_is_answered_408(length: str, brief: Gateway) -> None:
     assert await brief.outcome("feishu", "slow_body") == 1
 
 
+async def test_only_messages_of_the_platform_count_as_acknowledged(brief: Gateway) -> None:
+    request = build("feishu")
+    path, headers, body = request
+    strangers = [
+        await exchange(brief.port, head(request, "Content-Length: 500")),
+        await exchange(brief.port, raw((path, {**headers, "X-Lark-Signature": "0" * 64}, body))),
+    ]
+    ignored = sign("feishu", plain_body("feishu") | {"event": {}})
+
+    answers = [await brief.post(each) for each in (request, request, ignored)]
+
+    assert [statuses(answer) for answer in strangers] == [[408], [401]]
+    assert [answer.status for answer in answers] == [200] * 3
+    assert await brief.outcome("feishu", "malformed_event") == 1
+    assert await brief.metric("clawdbot_ingress_ack_seconds_count", platform="feishu") == 2
+
+
 async def test_a_body_that_turns_to_nonsense_is_refused_in_the_same_time(brief: Gateway) -> None:
     start = head(build("feishu"), "Transfer-Encoding: chunked")
 
