@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from shared.state.key_ring import DAY_MS, Entry, KeyRing
 from shared.state.keys import RingKeys
 from tests.integration.gateway import Gateway, build, running, settings_for
 from tests.integration.lanes import BOT, Bench, event, outbox
+from tests.queries import rules
 from tests.redis_server import RedisServer
 from workers.model.breaker import Breaker, Limits
 
@@ -299,6 +301,17 @@ async def test_metrics_are_prometheus_text_with_labels_from_closed_sets(gateway:
     assert families["clawdbot_ingress_ack_seconds"].type == "histogram"
     assert b"secret-id" not in answer.body
     assert b"made-up" not in answer.body
+
+
+async def test_outcomes_that_alerts_count_are_there_at_0(gateway: Gateway) -> None:
+    asked = [
+        re.findall(r'ingress_requests_total\{\s*outcome=~?"([^"]+)"', rule["expr"])
+        for rule in rules()
+    ]
+    outcomes = {outcome for found in asked for regex in found for outcome in regex.split("|")}
+
+    assert {"unavailable", "rate_limited", "address_limited"} <= outcomes
+    assert {await gateway.outcome("feishu", outcome) for outcome in outcomes} == {0}
 
 
 async def test_key_rings_are_shown_by_state_without_being_opened(
