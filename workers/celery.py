@@ -34,7 +34,8 @@ class WorkerProcess:
         self.owner = _unique(f"celery@{os.getpid()}")
         self.concurrency = settings.async_processing.thread_pool_size
         self.pool = "prefork"
-        self.measuring = Measuring(settings.metrics)
+        bots = [(bot.platform, bot.name) for bot in settings.all_bots()]
+        self.measuring = Measuring(settings.metrics, bots)
         self._runtime: Runtime | None = None
         self._building = threading.Lock()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
@@ -25,11 +26,12 @@ class Metrics:
     """The counts of one process. Made after `metrics_folder.share_counts`, each child of a forking
     pool keeps its own where all can be added up.
 
-    Thread-safe. What is there once per stage is shown from the start: an alert can't see a series
+    Thread-safe. What alerts ask of stages and bots is shown from the start: they can't see a series
     grow whose first value is not 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bots: Iterable[tuple[str, str]] = ()) -> None:
+        """bots: platform and name of those whose messages are shown before the first one."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         cached = lru_cache(_CHILDREN)  # a look-up by labels takes a lock and builds tuples
@@ -48,6 +50,8 @@ class Metrics:
             self._run(stage)
             for outcome in Attempt:
                 self._attempts(stage, outcome.value)
+        for platform, bot in bots:
+            self._message(platform, bot)
 
     def attempted(self, stage: str, claim: Claim, outcome: Attempt, run_s: float) -> None:
         """An attempt ended. Notices are not counted: they are no messages."""

@@ -43,7 +43,7 @@ def share_counts() -> Path:
     os.environ[VARIABLE] = str(folder)
     # The library has asked for the variable long ago: Flower is a plug-in of every `celery` command
     # and imports it. It asks once more, as it must before the first metric.
-    values.ValueClass = values.get_value_class()
+    count_in_files()
     return folder
 
 
@@ -75,6 +75,14 @@ def reserve(file: Path) -> None:
         draft.unlink(missing_ok=True)
         raise
     draft.rename(file)
+
+
+def count_in_files() -> None:
+    """Metrics made from now on are in this process's files, and they alone.
+
+    Otherwise the first count after a fork puts all that the parent had made into the child's.
+    """
+    values.ValueClass = values.get_value_class()
 
 
 def count_apart() -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from shared.config.groups import Metrics as MetricsSettings
-from tests.redis_server import free_port
+from tests.integration.gateway import environ_for
+from tests.prometheus import ROOT
+from tests.redis_server import RedisServer, free_port
 from tests.unit.test_stage import a_claim
 from workers.exposition import PORTS
 from workers.measuring import Measuring
@@ -50,6 +56,36 @@ def test_what_was_counted_is_shown(first_port: int) -> None:
     assert 'clawdbot_stage_attempts_total{outcome="dead",stage="process"} 1.0' in text
     assert 'clawdbot_stage_attempts_total{outcome="retry",stage="push"} 0.0' in text
     assert "clawdbot_process_cpu_seconds_total" in text
+
+
+PROGRAM = """
+import sys, urllib.request
+from workers.celery import worker_process
+worker_process.name_worker("push@node1", 2, sys.argv[1])
+address = worker_process.measuring.show("node1")
+print(urllib.request.urlopen(f"http://{address}/metrics", timeout=10).read().decode())
+"""
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_the_messages_of_every_bot_are_there_at_0_before_the_first(
+    pool: str, first_port: int, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    given = environ_for(redis_server.url, METRICS__PORT=str(first_port))
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, pool],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), **given},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    for platform in ("dingtalk", "feishu"):
+        labels = f'{{bot="default",platform="{platform}"}}'
+        assert f"clawdbot_message_seconds_count{labels} 0.0" in done.stdout
 
 
 def test_workers_of_one_machine_take_one_port_after_the_other(taken: int) -> None:

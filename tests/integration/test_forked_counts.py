@@ -72,6 +72,9 @@ class Worker:
     def files(self) -> set[str]:
         return {file.name for file in self.folder.glob("*.db")}
 
+    def histograms(self, pid: int) -> bytes:
+        return (self.folder / f"histogram_{pid}.db").read_bytes()
+
     def stop(self) -> None:
         """As Celery ends: by itself."""
         assert self.process.stdin
@@ -108,6 +111,21 @@ def test_the_counts_of_children_add_up_and_outlive_them(tmp_path: Path) -> None:
             for kind in ("counter", "histogram")
             for name in ("dead", third, worker.process.pid)
         }
+
+
+def test_a_bot_is_shown_at_0_by_the_worker_and_is_in_no_file_of_an_idle_child(
+    tmp_path: Path,
+) -> None:
+    with Worker(tmp_path) as worker:
+        assert worker.tell("messages") == "0.0"
+        idle, busy = worker.fork(0), worker.fork(3)
+
+        assert worker.tell("messages") == "3.0"
+        has_bot = [b"message_seconds" in worker.histograms(pid) for pid in (idle, busy)]
+        assert has_bot == [False, True]
+        worker.kill_child(busy)
+        worker.tell("fold")
+        assert worker.tell("messages") == "3.0"
 
 
 def test_a_file_without_a_byte_ends_neither_folding_nor_scrapes(tmp_path: Path) -> None:
