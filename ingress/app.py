@@ -20,6 +20,7 @@ from ingress.inbox import Inbox, Limits
 from ingress.key_gauges import KeyGauges
 from ingress.lane_gauges import LaneGauges
 from ingress.memory import MemoryWatch
+from ingress.memory_gauge import MemoryGauge
 from ingress.metrics import METRICS, Meter, Metrics
 from ingress.model_gauges import BreakerGauges
 from ingress.outsiders import OUTSIDERS, Outsiders
@@ -61,7 +62,7 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
     )
     inbox = Inbox(client, hint_templates(), limits)
     refusals = Refusals(client, ZoneInfo(settings.timezone))
-    scrape = _scrape(settings, client, metrics, list(bots.values()))
+    scrape = _scrape(settings, client, metrics, memory, list(bots.values()))
     health = Health(client, list(bots.values()), scrape, memory, limits.queue_capacity)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
@@ -98,12 +99,17 @@ def _add_routes(
 
 
 def _scrape(
-    settings: Settings, client: redis.asyncio.Redis, metrics: Metrics, bots: list[IngressBot]
+    settings: Settings,
+    client: redis.asyncio.Redis,
+    metrics: Metrics,
+    memory: MemoryWatch,
+    bots: list[IngressBot],
 ) -> Scrape:
     registry, models = metrics.registry, list(settings.all_models())
     gauges: list[Gauges] = [
         LaneGauges(registry, bots),
         WorkerGauges(registry),
+        MemoryGauge(registry, memory),
         BreakerGauges(registry, models),
         KeyGauges(registry, models),
     ]

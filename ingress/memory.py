@@ -17,11 +17,15 @@ logger = logging.getLogger(__name__)
 
 
 class MemoryWatch:
-    """`is_full`: more than `FULL_RATIO` of `maxmemory` is in use."""
+    """`is_full`: more than `FULL_RATIO` of `maxmemory` is in use.
+
+    used_ratio: the share itself, 0 without `maxmemory`; None before the first look.
+    """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
         self.is_full = False
+        self.used_ratio: float | None = None
 
     async def run(self) -> None:
         """Look every second until cancelled; an outage of Redis leaves the last answer."""
@@ -39,7 +43,8 @@ class MemoryWatch:
         """One look."""
         memory = await self._client.info("memory")
         limit = int(memory["maxmemory"])
-        is_full = limit > 0 and int(memory["used_memory"]) >= FULL_RATIO * limit
+        self.used_ratio = int(memory["used_memory"]) / limit if limit > 0 else 0.0
+        is_full = self.used_ratio >= FULL_RATIO
         if is_full != self.is_full:
             logger.warning("memory.full" if is_full else "memory.has_room")
         self.is_full = is_full

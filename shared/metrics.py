@@ -139,6 +139,12 @@ LIVE_WORKERS = Metric(
     INGRESS,
     ("queue",),
 )
+REDIS_MEMORY = Metric(
+    "clawdbot_redis_memory_ratio",
+    Kind.GAUGE,
+    "Share of Redis's maxmemory in use; above 0.8 messages are refused. 0: it has no maxmemory.",
+    INGRESS,
+)
 BREAKER_OPEN = Metric(
     "clawdbot_model_breaker_open",
     Kind.GAUGE,
@@ -278,6 +284,14 @@ MEMORY_LIMIT = Metric(
     (),
     "bytes",
 )
+MEMORY_LIMIT_USED = Metric(
+    "clawdbot_process_memory_limit_used_bytes",
+    Kind.GAUGE,
+    "Of that limit, what is in use by all that share it, without cache that can be dropped.",
+    BOTH,
+    (),
+    "bytes",
+)
 PROCESSES = Metric(
     "clawdbot_processes", Kind.GAUGE, "The program's processes: itself and its children.", BOTH
 )
@@ -285,9 +299,9 @@ PROCESSES = Metric(
 TABLE: tuple[Metric, ...] = (
     *(INGRESS_REQUESTS, INGRESS_ACK, INGRESS_OLD_SECRET, INGRESS_CONNECTIONS_CUT),
     *(REDIS_UP, EVENTS, IMBALANCE, LANES, LANE_EVENTS, OLDEST, QUEUE_HINTS, LIVE_WORKERS),
-    *(BREAKER_OPEN, KEYS, KEY_EXPIRY),
+    *(REDIS_MEMORY, BREAKER_OPEN, KEYS, KEY_EXPIRY),
     *(STAGE_WAIT, STAGE_RUN, STAGE_ATTEMPTS),
     *(MODEL_CALLS, MODEL_FIRST_TOKEN, MODEL_CALL, MODEL_TOKENS),
     *(PUSH_SENDS, PUSH_SEND, MESSAGE),
-    *(CPU, CPU_LIMIT, MEMORY, MEMORY_LIMIT, PROCESSES),
+    *(CPU, CPU_LIMIT, MEMORY, MEMORY_LIMIT, MEMORY_LIMIT_USED, PROCESSES),
 )

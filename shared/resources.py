@@ -35,6 +35,8 @@ class Resources(Collector):
         yield _gauge(metrics.CPU_LIMIT, min(allowed.cores, used.processes))
         if allowed.memory_bytes:
             yield _gauge(metrics.MEMORY_LIMIT, allowed.memory_bytes)
+        if allowed.memory_used_bytes:
+            yield _gauge(metrics.MEMORY_LIMIT_USED, allowed.memory_used_bytes)
 
 
 def _gauge(metric: metrics.Metric, value: float) -> GaugeMetricFamily:

@@ -77,6 +77,7 @@ async def test_without_redis_health_is_fine_ready_is_not_and_metrics_have_no_lan
     assert ready.headers["Retry-After"] == "1"
     assert ready.json()["reasons"][0].startswith("redis: ")
     assert "clawdbot_redis_up 0.0" in metrics
+    assert "clawdbot_redis_memory_ratio" not in metrics
     assert all(f"{name}{{" not in metrics for name in (*LANE_METRICS, "clawdbot_queue_hints"))
 
 

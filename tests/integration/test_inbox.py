@@ -266,13 +266,16 @@ async def test_the_watch_calls_redis_full_at_80_percent(
     watch = MemoryWatch(desk.client)
     used = full_server.info("memory")["used_memory"]
 
-    seen = []
+    seen, ratios = [], [watch.used_ratio]
     for limit in (0, used * 10, used, used * 10):
         full_server.config_set("maxmemory", limit)
         await watch.look()
         seen.append(watch.is_full)
+        ratios.append(watch.used_ratio)
 
     assert seen == [False, False, True, False]
+    assert ratios[:2] == [None, 0.0]
+    assert ratios[2:] == pytest.approx([0.1, 1.0, 0.1], rel=0.2)
 
 
 async def test_events_are_refused_while_redis_is_nearly_full(
@@ -284,10 +287,12 @@ async def test_events_are_refused_while_redis_is_nearly_full(
     async with running(settings_for(redis_server.url)) as gateway:
         full_server.config_set("maxmemory", int(used * 1.15))
         refused = await until_status(gateway, 503)
+        ratio = await gateway.metric("clawdbot_redis_memory_ratio")
         ready = await gateway.get("/ready")
         full_server.config_set("maxmemory", 0)
         await until_status(gateway, 200)
 
+    assert ratio == pytest.approx(1 / 1.15, rel=0.1)
     assert refused == {"error": "redis_full"}
     assert ready.status == 503
     assert ready.json()["reasons"] == ["redis: memory above 80 % of maxmemory"]

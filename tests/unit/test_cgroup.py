@@ -84,5 +84,47 @@ def test_version_1_without_limits_is_the_machine(root: Path) -> None:
     assert limits(root) == Limits(8.0, MACHINE_KB * 1024)
 
 
+def test_what_is_used_of_a_limit_is_that_of_the_group_whose_limit_it_is(root: Path) -> None:
+    write(root, "proc/self/cgroup", "0::/pods/one\n")
+    for group, limit, used in (("pods/one", 2 * GIB, 100_000), ("pods", GIB, 900_000)):
+        write(root, f"sys/fs/cgroup/{group}/memory.max", f"{limit}\n")
+        write(root, f"sys/fs/cgroup/{group}/memory.current", f"{used}\n")
+        write(root, f"sys/fs/cgroup/{group}/memory.stat", "anon 5\ninactive_file 4096\n")
+
+    assert limits(root) == Limits(8.0, GIB, 900_000 - 4096)
+
+
+def test_version_1_tells_what_is_used_of_a_limit(root: Path) -> None:
+    write(root, "proc/self/cgroup", "4:memory:/docker/abc\n")
+    write(root, "sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes", f"{GIB}\n")
+    write(root, "sys/fs/cgroup/memory/docker/abc/memory.usage_in_bytes", "900000\n")
+    stat = "inactive_file 1\ntotal_inactive_file 4096\n"
+    write(root, "sys/fs/cgroup/memory/docker/abc/memory.stat", stat)
+
+    assert limits(root) == Limits(8.0, GIB, 900_000 - 4096)
+
+
+def test_of_a_machine_is_used_what_is_not_available(root: Path) -> None:
+    meminfo = f"MemTotal: {MACHINE_KB} kB\nMemFree: 5 kB\nMemAvailable: 3000000 kB\n"
+    write(root, "proc/meminfo", meminfo)
+    write(root, "proc/self/cgroup", "0::/app\n")
+    write(root, "sys/fs/cgroup/app/memory.max", "max\n")
+    write(root, "sys/fs/cgroup/app/memory.current", "900000\n")
+    write(root, "sys/fs/cgroup/app/memory.stat", "inactive_file 4096\n")
+
+    assert limits(root) == Limits(8.0, MACHINE_KB * 1024, (MACHINE_KB - 3_000_000) * 1024)
+
+
+def test_a_use_that_can_not_be_told_from_cache_is_unknown(root: Path) -> None:
+    write(root, "proc/self/cgroup", "0::/\n")
+    write(root, "sys/fs/cgroup/memory.max", f"{GIB}\n")
+    write(root, "sys/fs/cgroup/memory.current", "900000\n")
+
+    assert limits(root) == Limits(8.0, GIB, 0)
+
+
 def test_the_real_machine_has_limits() -> None:
-    assert limits().cores > 0
+    found = limits()
+
+    assert found.cores > 0
+    assert found.memory_used_bytes <= found.memory_bytes
