@@ -60,6 +60,14 @@ class Deadline:
         """Seconds left without progress; 0 when there are none."""
         return 0.0 if self._ended else max(0.0, self._border - self._clock())
 
+    def now(self) -> float:
+        """The time by its clock."""
+        return self._clock()
+
+    def gave(self, share: float, *, since: float) -> bool:
+        """Whether work that began at `since` has had this share of the stall budget by now."""
+        return self._stall_s is None or self._clock() - since >= share * self._stall_s
+
     @property
     def expired(self) -> bool:
         return self.remaining() <= 0

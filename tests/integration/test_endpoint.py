@@ -11,6 +11,7 @@ import redis
 
 from shared.errors import (
     BusyError,
+    DeadlineError,
     KeyRefusedError,
     PermanentError,
     RateLimitedError,
@@ -192,6 +193,65 @@ def test_the_next_model_has_the_time_that_the_first_left(bench: Bench) -> None:
     chain_of(bench, fail_late, look)(Deadline(60, 5, clock=clock))
 
     assert left == [2]
+
+
+def silent(clock: Clock, *thoughts_s: float) -> Says:
+    """Thinks after each of these times, and then says nothing until the deadline."""
+
+    def says(deadline: Deadline) -> Answer:
+        for after_s in thoughts_s:
+            clock.now += after_s
+            deadline.progress()
+        clock.now += deadline.remaining()
+        raise deadline.error()
+
+    return says
+
+
+def failing_after(clock: Clock, seconds: float) -> Says:
+    def says(_: Deadline) -> Answer:
+        clock.now += seconds
+        raise PermanentError("model:402")
+
+    return says
+
+
+def test_a_model_is_not_blamed_for_the_time_that_the_one_before_used_up(bench: Bench) -> None:
+    clock = Clock()
+    ask = chain_of(bench, failing_after(clock, 3), silent(clock))
+
+    with pytest.raises(DeadlineError):
+        ask(Deadline(60, 5, clock=clock))
+
+    assert not bench.client.exists(keys.breaker("other"))
+
+
+def test_a_probe_that_had_too_little_time_leaves_its_turn_to_the_next_call(bench: Bench) -> None:
+    bench.await_probe()
+    clock = Clock()
+    deadline = Deadline(60, 5, clock=clock)
+    clock.now += 3
+    with pytest.raises(DeadlineError):
+        bench.endpoint(silent(clock)).answer([], deadline, Trace("trace"))
+
+    assert bench.is_open, "nobody knows whether the model is back"
+    assert bench.ask(hello) == "hello"
+    assert not bench.is_open
+
+
+@pytest.mark.parametrize(
+    ("used_s", "thoughts_s"), [(0, ()), (0.5, ()), (3, (1, 1))], ids=["all", "most", "thinking"]
+)
+def test_a_model_that_had_its_time_is_blamed_for_silence(
+    bench: Bench, used_s: float, thoughts_s: tuple[float, ...]
+) -> None:
+    clock = Clock()
+    ask = chain_of(bench, failing_after(clock, used_s), silent(clock, *thoughts_s))
+
+    with pytest.raises(DeadlineError):
+        ask(Deadline(60, 5, clock=clock))
+
+    assert bench.client.hexists(keys.breaker("other"), "open_until")
 
 
 def test_the_wait_for_a_slot_is_not_the_models_silence(bench: Bench) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 from shared.errors import (
     BusyError,
+    DeadlineError,
     KeyRefusedError,
     NoKeyError,
     PermanentError,
@@ -22,6 +22,10 @@ from workers.model.breaker import Breaker
 from workers.model.chat import Answer, Model, OnText
 from workers.model.keys import KeySource, ModelKey
 from workers.model.slots import Slots
+
+#: Of the stall budget: a model that had less, because another of the chain used the time up, has
+#: not failed by being silent until its end.
+FAIR_SHARE = 0.8
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +89,7 @@ class Endpoint:
             with self._slots.taken(self.name, slot_wait_s):
                 if slot_wait_s:
                     deadline.progress()  # the wait for our own slot is not the model's silence
-                started = time.monotonic()
+                started = deadline.now()
                 answer = self._with_a_key(messages, deadline, trace, on_text)
         except (BusyError, NoKeyError):  # it was not asked
             self._breaker.give_back(probe)
@@ -93,13 +97,19 @@ class Endpoint:
         except _KeyAwaitedError as error:  # likewise
             self._breaker.give_back(probe)
             raise error.why from error.why.__cause__
+        except DeadlineError:
+            if deadline.gave(FAIR_SHARE, since=started):
+                self._breaker.ended(probe, first_token_s=None)
+            else:  # too little time to judge it by: nobody knows more of it than before
+                self._breaker.give_back(probe)
+            raise
         except TransientError:
             self._breaker.ended(probe, first_token_s=None)
             raise
         except PermanentError:  # it was there, and refused; any other error says nothing of it
             self._breaker.ended(probe, first_token_s=0.0)
             raise
-        call_s = time.monotonic() - started
+        call_s = deadline.now() - started
         self._metrics.answered(self.name, answer, call_s)
         self._breaker.ended(probe, first_token_s=answer.first_token_s or call_s)
         return answer
