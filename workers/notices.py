@@ -92,6 +92,11 @@ _WINDOW = {
     "zh": {"minute": ("这一分钟", "一分钟后"), "day": ("今天", "明天")},
     "en": {"minute": ("this minute", "in a minute"), "day": ("today", "tomorrow")},
 }
+#: Of a message that waited until its minute or day was over.
+_PAST_WINDOW = {
+    "zh": {"minute": ("当时那一分钟", "现在"), "day": ("昨天", "现在")},
+    "en": {"minute": ("that minute", "now"), "day": ("yesterday", "now")},
+}
 
 
 def language_of(text: str) -> str:
@@ -118,7 +123,7 @@ def over_quota(text: str, refusal: Refusal) -> Reply:
     """For a message above a quota: what is used up, and when it is free again."""
     language = language_of(text)
     what, _, per = refusal.limit.partition("_per_")
-    window, when = _WINDOW[language][per]
+    window, when = (_WINDOW if refusal.free_s else _PAST_WINDOW)[language][per]
     told = _REFUSED[language].format(
         who=_WHO[language][refusal.kind], what=_WHAT[language][what], window=window, when=when
     )

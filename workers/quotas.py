@@ -20,7 +20,10 @@ LIMITS = ("requests_per_minute", "requests_per_day", "tokens_per_minute", "token
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Which limit is reached: `kind` of consumer, `limit` of `LIMITS`; free again in `free_s`."""
+    """Which limit is reached: `kind` of consumer, `limit` of `LIMITS`; free again in `free_s`.
+
+    0 s: the minute or day in which the message was written has ended by now.
+    """
 
     kind: str
     limit: str
@@ -60,6 +63,7 @@ class Quotas:
     ) -> Refusal | None:
         """Count the event, once however often it is attempted, or say which limit it meets.
 
+        It counts in the minute and the day in which it was accepted, whenever it is worked on.
         `messages`, the prompt, is reserved as an estimate until the answer is written back. An
         event with an exempt consumer is counted and never refused.
 
@@ -73,11 +77,12 @@ class Quotas:
         consumers = [each for each in ids if each[0] in rules.limits]
         if not consumers:
             return None
+        accepted_ms = int(claim.record.get("accepted", claim.now_ms))
         reached = self._lanes.admit(
             claim,
             {claim.keys.bot.quota(kind, name): rules.limits[kind] for kind, name in consumers},
             tokens=estimate_prompt(messages) if rules.counts_tokens else 0,
-            offset_s=utc_offset_s(self._zone, claim.now_ms),
+            offset_s=utc_offset_s(self._zone, accepted_ms),
             is_exempt=any(name in rules.exempt for _, name in ids),
         )
         if not reached:

@@ -17,7 +17,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `{bot}:dead` | zset | none | dead letters: event id by time of death |
 | `{bot}:usage:{day}` | hash | 40 days | by consumer, `kind:id`: requests and tokens of that day |
 | `{bot}:talks:{id}` | set | conversation.ttl_s × turns | lanes of conversations they wrote in |
-| `{bot}:quota:{kind}:{id}` | hash | 2 min, or its day | used by a consumer this minute, this day |
+| `{bot}:quota:{kind}:{id}` | hash | 1 h, or 2 days | used by a consumer, by minute and day |
 | `clawdbot:quota:{platform}:{id}` | hash | as above | the same of a company, by all its bots |
 | `{bot}:token` | hash | expiry | platform access token: sealed value, version, ms it was fetched |
 | `{bot}:token:lock` | string | a fetch's + 5 s | one worker fetches a token |

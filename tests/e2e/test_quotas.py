@@ -42,7 +42,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def end_the_day(stack: Stack) -> None:
     """For everybody's quota: as if it had been used yesterday."""
     for key in stack.redis.scan_iter("*:quota:*"):
-        stack.redis.hincrby(key, "day", -1)
+        used = stack.redis.hgetall(key)
+        days = [window for window in used if window.startswith("d")]
+        before = {f"d{int(day[1:]) - 1}": used[day] for day in days}
+        stack.redis.hdel(key, *days)
+        stack.redis.hset(key, mapping=before)
 
 
 @pytest.mark.parametrize(

@@ -501,8 +501,9 @@ def check_what_is_counted(world: World, content: dict[str, Any]) -> None:
         admitted = [life.reserved for life in lives if life.reserved is not None]
         (quota,) = QUOTAS[bot]
         counted = content.get(quota, {})
-        assert int(counted.get("day_requests", 0)) == len(admitted)
-        assert int(counted.get("day_tokens", 0)) == sum(admitted)
+        days = [used.split() for window, used in counted.items() if window.startswith("d")]
+        assert sum(int(requests) for requests, _ in days) == len(admitted)
+        assert sum(int(tokens) for _, tokens in days) == sum(admitted)
 
 
 def check_order_of_what_is_shown(world: World) -> None:

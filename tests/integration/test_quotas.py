@@ -35,7 +35,9 @@ class Door:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self._numbers = itertools.count()
-        self.offset_s = NOON_S - bench.client.time()[0] % DAY_S
+        now_s = bench.client.time()[0]
+        self.offset_s = NOON_S - now_s % DAY_S
+        self._minute_s = now_s - now_s % 60
 
     def admit(
         self, claim: Claim, *allowed: Sequence[int], tokens: int = 0, is_exempt: bool = False
@@ -56,16 +58,44 @@ class Door:
     def new_claim(self) -> Claim:
         return self.bench.claim(self.accept())
 
-    def accept(self, conversation: str = "") -> Event:
+    def accept(self, conversation: str = "", *, ago_s: int = 0) -> Event:
         first = event(conversation or f"oc_{next(self._numbers)}")
         self.bench.accept(first)
+        if ago_s:
+            accepted_ms = 1000 * (self._minute_s - ago_s)
+            self.bench.client.hset(BOT.event(first.trace_id), "accepted", accepted_ms)
         return first
 
+    def admit_old(self, ago_s: int, *allowed: Sequence[int], tokens: int = 0) -> list[int]:
+        """An event that waited for so long, and for the part of this minute that is over."""
+        claim = self.bench.claim(self.accept(ago_s=ago_s))
+        return self.admit(claim, *allowed, tokens=tokens)
+
     def used(self, consumer: str = USER) -> dict[str, int]:
-        return {name: int(n) for name, n in self.bench.client.hgetall(consumer).items()}
+        """In the newest minute and the newest day."""
+        windows = sorted(self.bench.client.hgetall(consumer).items())
+        found = {window[0]: used.split() for window, used in windows}
+        names = {"m": "minute", "d": "day"}
+        return {
+            f"{names[kind]}_{what}": int(n)
+            for kind, used in found.items()
+            for what, n in zip(("requests", "tokens"), used, strict=True)
+        }
+
+    def windows(self, consumer: str = USER) -> list[str]:
+        return sorted(window[0] for window in self.bench.client.hkeys(consumer))
 
     def pass_a_minute(self) -> None:
-        self.bench.client.hincrby(USER, "minute", -1)
+        self.move("m", -1)
+
+    def move(self, kind: str, by: int) -> None:
+        """As if what was used in these minutes or days had been so in others."""
+        used = self.bench.client.hgetall(USER)
+        moved = {name: n for name, n in used.items() if name[0] == kind}
+        if moved:
+            self.bench.client.hdel(USER, *moved)
+            later = {f"{kind}{int(name[1:]) + by}": n for name, n in moved.items()}
+            self.bench.client.hset(USER, mapping=later)
 
 
 @pytest.fixture
@@ -127,17 +157,20 @@ def test_a_new_minute_leaves_the_day_as_it_is(door: Door) -> None:
 
 
 def test_a_clock_that_is_set_back_opens_no_used_up_window(door: Door) -> None:
-    door.admit_new(limits(rpm=1, rpd=1))
-    door.bench.client.hincrby(USER, "minute", 1)
+    door.admit_new(limits(rpd=1))
+    door.offset_s += DAY_S
+    door.admit_new(limits(rpd=1))
     door.offset_s -= DAY_S
 
-    assert door.admit_new(limits(rpm=1, rpd=9))[:2] == [1, 1]
     assert door.admit_new(limits(rpd=1))[:2] == [1, 2]
 
 
 @pytest.mark.parametrize(
     ("allowed", "least_s", "most_s"),
-    [(limits(rpm=9), 100, 120), (limits(tpd=9), NOON_S, NOON_S + 3600)],
+    [
+        (limits(rpm=9), 3600, 3660),
+        (limits(tpd=9), NOON_S + DAY_S, NOON_S + DAY_S + 3600),
+    ],
     ids=["minutes", "days"],
 )
 def test_windows_expire_by_themselves(
@@ -146,6 +179,74 @@ def test_windows_expire_by_themselves(
     door.admit_new(allowed)
 
     assert least_s <= door.bench.client.ttl(USER) <= most_s
+
+
+# A backlog is judged by when people wrote
+
+
+def test_who_wrote_within_the_limit_is_let_in_however_late_it_is_worked_on(door: Door) -> None:
+    answers = [door.admit_old(60 * minutes, limits(rpm=6)) for minutes in range(8)]
+
+    assert answers == [[]] * 8
+
+
+def test_what_was_above_the_limit_when_it_was_written_is_refused(door: Door) -> None:
+    answers = [door.admit_old(300, limits(rpm=2, tpm=100), tokens=10) for _ in range(3)]
+
+    assert answers == [[], [], [1, 1, 0]], "free again: that minute has ended"
+    assert door.admit_old(300, limits(tpm=100), tokens=90) == [1, 3, 0]
+    assert door.admit_new(limits(rpm=1, tpm=100), tokens=90) == []
+
+
+def test_the_backlog_of_yesterday_is_not_counted_today(door: Door) -> None:
+    yesterday = [door.admit_old(DAY_S, limits(rpd=2, tpd=100), tokens=40) for _ in range(3)]
+    today = [door.admit_new(limits(rpd=2, tpd=100), tokens=40) for _ in range(3)]
+
+    assert yesterday == [[], [], [1, 2, 0]]
+    assert [answer[:2] for answer in today] == [[], [], [1, 2]]
+
+
+def test_windows_that_are_long_over_hold_nobody_and_are_forgotten(door: Door) -> None:
+    allowed = limits(rpm=1, rpd=1, tpm=1, tpd=1)
+    assert [door.admit_old(2 * DAY_S, allowed, tokens=9) for _ in range(2)] == [[], []]
+    assert door.windows() == []
+
+    door.admit_new(limits())
+    door.move("m", -61)
+    door.move("d", -2)
+    door.admit_new(allowed)
+
+    assert door.windows() == ["d", "m"]
+
+
+def test_an_old_message_waits_in_the_account_of_its_day_alone(door: Door) -> None:
+    assert door.admit_old(7200, limits(rpm=1, rpd=1)) == []
+    assert door.windows() == ["d"]
+    assert door.admit_old(7200, limits(rpm=1, rpd=1))[:2] == [1, 2]
+
+
+def test_a_retry_counts_in_no_later_window(door: Door) -> None:
+    first = door.accept(ago_s=120)
+    for _ in range(2):
+        claim = door.bench.claim(first)
+        assert door.admit(claim, limits(rpm=1)) == []
+        door.bench.lanes.retry(claim, 0, "model:503")
+
+    assert door.admit_new(limits(rpm=1)) == []
+
+
+def test_an_answer_corrects_the_windows_in_which_its_question_was_written(door: Door) -> None:
+    claim = door.bench.claim(door.accept(ago_s=120))
+    door.admit(claim, limits(tpm=1000), tokens=50)
+
+    door.bench.write_back(claim)
+
+    assert door.used() == {
+        "day_requests": 1,
+        "day_tokens": USED,
+        "minute_requests": 1,
+        "minute_tokens": USED,
+    }
 
 
 def test_an_exempt_consumer_is_counted_and_never_refused(door: Door) -> None:
@@ -276,13 +377,13 @@ def test_a_question_above_the_whole_limit_is_let_in_while_nothing_was_used(door:
 
 @pytest.mark.parametrize("window", ["minute", "day"])
 def test_an_answer_counts_in_the_windows_of_its_admission_alone(window: str, door: Door) -> None:
-    claim = door.new_claim()
+    claim = door.bench.claim(door.accept(ago_s=DAY_S if window == "day" else 60))
     door.admit(claim, limits(tpm=1000, tpd=1000), tokens=50)
-    door.bench.client.hincrby(USER, window, 1)  # a later event has begun a new one
+    door.admit_new(limits(tpm=1000, tpd=1000), tokens=60)
 
     door.bench.write_back(claim)
 
-    assert door.used()[f"{window}_tokens"] == 50
+    assert door.used()[f"{window}_tokens"] == 60
 
 
 def test_an_answer_after_its_windows_expired_leaves_no_key(door: Door) -> None:

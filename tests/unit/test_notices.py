@@ -62,27 +62,43 @@ def test_the_three_kinds_of_replies_have_different_idempotency_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "limit", "english", "chinese"),
+    ("kind", "limit", "free_s", "english", "chinese"),
     [
         (
             "user",
             "requests_per_day",
+            9,
             "Sorry, you have reached the limit of questions for today. Please try again tomorrow.",
             "抱歉，你今天的提问次数已达上限，明天可以继续使用。",
         ),
         (
             "group",
             "tokens_per_minute",
+            9,
             "Sorry, this group has reached the limit of text for this minute. "
             "Please try again in a minute.",
             "抱歉，本群这一分钟的文字用量已达上限，一分钟后可以继续使用。",
         ),
+        (
+            "user",
+            "requests_per_minute",
+            0,
+            "Sorry, you have reached the limit of questions for that minute. Please try again now.",
+            "抱歉，你当时那一分钟的提问次数已达上限，现在可以继续使用。",
+        ),
+        (
+            "bot",
+            "tokens_per_day",
+            0,
+            "Sorry, this bot has reached the limit of text for yesterday. Please try again now.",
+            "抱歉，机器人昨天的文字用量已达上限，现在可以继续使用。",
+        ),
     ],
 )
 def test_who_is_over_a_quota_reads_of_what_and_until_when(
-    kind: str, limit: str, english: str, chinese: str
+    kind: str, limit: str, free_s: int, english: str, chinese: str
 ) -> None:
-    refusal = Refusal(kind, limit, free_s=9)
+    refusal = Refusal(kind, limit, free_s)
 
     assert notices.over_quota("hello", refusal).parts == (english,)
     assert notices.over_quota("你好", refusal).parts == (chinese,)

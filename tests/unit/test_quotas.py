@@ -34,15 +34,16 @@ class Asked:
         return self._answer
 
 
-def a_claim() -> Claim:
+def a_claim(**record: str) -> Claim:
     lane = "feishu:cli_1:conv:oc_1:inbox"
-    return Claim("c1", lane, "t1", 1, NEW_YEAR_MS, NEW_YEAR_MS, None, False, 0.0, {}, ())
+    return Claim("c1", lane, "t1", 1, NEW_YEAR_MS, NEW_YEAR_MS, None, False, 0.0, record, ())
 
 
-def refusal(asked: Asked, **quotas: str) -> Refusal | None:
+def refusal(asked: Asked, claim: Claim | None = None, **quotas: str) -> Refusal | None:
     environ = {f"CLAWDBOT_{name}": value for name, value in quotas.items()}
     settings = load_settings(environ, cwd=Path(__file__).parent)
-    return Quotas(Live(settings), cast(Lanes, asked)).refusal(a_claim(), EVENT, MESSAGES)
+    quota = Quotas(Live(settings), cast(Lanes, asked))
+    return quota.refusal(claim or a_claim(), EVENT, MESSAGES)
 
 
 def test_without_quotas_nothing_is_asked() -> None:
@@ -68,6 +69,14 @@ def test_a_prompt_is_not_estimated_where_no_tokens_are_limited() -> None:
     refusal(asked, QUOTAS__USER__REQUESTS_PER_DAY="5", TIMEZONE="UTC")
 
     assert asked.more == {"tokens": 0, "offset_s": 0, "is_exempt": False}
+
+
+def test_the_clocks_are_those_of_the_time_it_was_accepted_at() -> None:
+    asked, summer_ms = Asked(), NEW_YEAR_MS - 180 * 86_400_000
+    claim = a_claim(accepted=str(summer_ms))
+    refusal(asked, claim, QUOTAS__USER__REQUESTS_PER_DAY="5", TIMEZONE="Europe/Berlin")
+
+    assert asked.more["offset_s"] == 7200
 
 
 @pytest.mark.parametrize("name", ["ou_1", "oc_1", "t1"])
