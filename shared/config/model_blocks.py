@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+from shared.config.accounts import accounts
 from shared.config.known import Path, env_name, nearest
 from shared.config.models import DEFAULT_MODEL, NamedModel
 from shared.config.problems import label_of
@@ -32,6 +33,7 @@ def model_faults(settings: Settings, given: Layer) -> Iterator[str]:
     models = settings.all_models()
     for name, model in models.items():
         yield from _key_faults(name, model, given, has_ring=bool(settings.master_key))
+    yield from _limit_faults(models, given)
     for path, chain in _chains(settings):
         label = label_of(path, given)
         for name in chain:
@@ -63,6 +65,24 @@ def _key_faults(name: str, model: NamedModel, given: Layer, *, has_ring: bool) -
         yield f"{env_name((*auth, 'ak_id'))} is not set, but {need}"
     if model.auth == "volcengine" and not model.resource_ids:
         yield f"{env_name((*spec, 'resource_ids'))} is not set, but {need}"
+
+
+def _limit_faults(models: Mapping[str, NamedModel], given: Layer) -> Iterator[str]:
+    """Models of one account share its slots: then there is one number of them."""
+    for account in accounts(models):
+        first, *others = [n for n in account.models if models[n].max_concurrent] or [account.name]
+        for other in others:
+            if models[other].max_concurrent != models[first].max_concurrent:
+                yield (
+                    f"{_limit_label(other, given)} differs from {_limit_label(first, given)}, "
+                    f"but the models {first} and {other} have the same endpoint and key, "
+                    "and share their slots: give both the same number, or one"
+                )
+
+
+def _limit_label(name: str, given: Layer) -> str:
+    spec = ("model",) if name == DEFAULT_MODEL else ("models", name)
+    return label_of((*spec, "max_concurrent"), given)
 
 
 def _name_fault(name: str) -> str:

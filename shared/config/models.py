@@ -33,7 +33,9 @@ Endpoint = Annotated[str, AfterValidator(_endpoint)]
 
 
 class Auth(Group):
-    ak_id: str = setting("", "Access key id; informative with auth=bearer.")
+    ak_id: str = setting(
+        "", "Access key id; with auth=bearer it only tells one account from another."
+    )
     ak_secret: Secrets = setting(
         (), "The model's key; of a JSON list the first is used, the others when it is refused."
     )
@@ -64,7 +66,10 @@ class ModelSpec(Group):
     )
     vision: bool = setting(False, "It understands images.")
     max_concurrent: int = setting(
-        0, "Calls of this model at once, over all workers; 0: no limit.", ge=0, le=100_000
+        0,
+        "Calls at once with its endpoint and key, by all models and workers; 0: no limit.",
+        ge=0,
+        le=100_000,
     )
 
 

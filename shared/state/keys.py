@@ -40,7 +40,8 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `clawdbot:workers` | hash | none | worker name: JSON `{queues, pool, limits, metrics, seen_ms}` |
 | `clawdbot:workers:active` | hash | none | worker name: ms of its last claim, renewal or settling |
 | `clawdbot:breaker:{model}` | hash | 1 h | a model's failed calls; open until when; its probe |
-| `clawdbot:slots`, `clawdbot:slots:{model}` | zset | 200 s | calls under way, by their lease |
+| `clawdbot:slots` | zset | 200 s | calls under way, by the end of their lease |
+| `clawdbot:slots:{model}` | zset | 200 s | those of the account whose first model this is |
 | `clawdbot:audit:refused:{day}` | hash | 40 days | refused calls: sums by kind and by address |
 | `clawdbot:audit:actions` | stream | none | what operators did: the newest 10,000 |
 | `clawdbot:audit:sent:{name}` | string | 10 min | a call of the audit's was made: it counts once |
@@ -106,8 +107,9 @@ def words(day: int) -> str:
     return f"clawdbot:words:{day}"
 
 
-def slots(model: str) -> str:
-    return f"{SLOTS}:{model}"
+def slots(account: str) -> str:
+    """account: the name of its first model."""
+    return f"{SLOTS}:{account}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from celery.exceptions import SoftTimeLimitExceeded
 
+from shared.config import load_settings
 from shared.errors import BusyError
 from shared.state import keys
+from workers.model.build import build_slots
 from workers.model.slots import LEASE_MS, Slots
 
 WAIT_S = 10.0
@@ -62,6 +65,27 @@ def test_models_together_keep_to_the_limit_of_all(redis_client: redis.Redis) -> 
             pass
         with slots.taken("other", 0), pytest.raises(BusyError), slots.taken("other", 0):
             pass
+
+
+def test_models_of_one_account_share_its_slots(redis_client: redis.Redis, tmp_path: Path) -> None:
+    environ = {
+        "CLAWDBOT_ENDPOINT": "https://a.example/v1",
+        "CLAWDBOT_AK_SECRET": "sk-1",
+        "CLAWDBOT_MODEL__MAX_CONCURRENT": "1",
+        "CLAWDBOT_MODELS__TURBO__ENDPOINT": "https://a.example/v1",
+        "CLAWDBOT_MODELS__TURBO__AK_SECRET": "sk-1",
+        "CLAWDBOT_MODELS__OTHER__ENDPOINT": "https://a.example/v1",
+        "CLAWDBOT_MODELS__OTHER__AK_SECRET": "sk-2",
+        "CLAWDBOT_MODELS__OTHER__MAX_CONCURRENT": "1",
+    }
+    slots = build_slots(load_settings(environ, cwd=tmp_path), redis_client)
+
+    with slots.taken("default", 0), pytest.raises(BusyError), slots.taken("turbo", 0):
+        pass
+    with slots.taken("turbo", 0), pytest.raises(BusyError), slots.taken("default", 0):
+        pass
+    with slots.taken("turbo", 0), slots.taken("other", 0):
+        pass
 
 
 def test_a_refused_caller_holds_nothing(redis_client: redis.Redis) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.config import load_settings
+from shared.config.accounts import Account, accounts
 from shared.errors import ConfigError
 
 YAML = """\
@@ -133,6 +134,74 @@ def test_what_is_wrong_is_told_by_its_setting(
     tmp_path: Path, environ: dict[str, str], told: str
 ) -> None:
     assert problems_of(tmp_path, **environ) == [told]
+
+
+PLUS = {
+    "CLAWDBOT_ENDPOINT": "https://a.example/v1",
+    "CLAWDBOT_AK_SECRET": "sk-1",
+    "CLAWDBOT_MODEL__MAX_CONCURRENT": "20",
+}
+TURBO = {"CLAWDBOT_MODELS__TURBO__ENDPOINT": "https://A.example/v1/chat/completions"}
+
+
+def accounts_of(folder: Path, **environ: str) -> list[Account]:
+    return list(accounts(load(folder, **environ).all_models()))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        {"CLAWDBOT_MODELS__TURBO__AK_SECRET": "sk-1"},
+        {
+            "CLAWDBOT_MODELS__TURBO__AK_SECRET": "sk-2",
+            "CLAWDBOT_MODELS__TURBO__AK_ID": "mine",
+            "CLAWDBOT_AK_ID": "mine",
+        },
+    ],
+    ids=["secret", "id"],
+)
+def test_models_with_the_same_endpoint_and_key_are_of_one_account(
+    tmp_path: Path, key: dict[str, str]
+) -> None:
+    assert accounts_of(tmp_path, **PLUS, **TURBO, **key) == [
+        Account("default", ("default", "turbo"), 20)
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"CLAWDBOT_MODELS__TURBO__AK_SECRET": "sk-2"},
+        {"CLAWDBOT_MODELS__TURBO__AK_SECRET": "sk-1", "CLAWDBOT_MODELS__TURBO__AK_ID": "other"},
+        {
+            "CLAWDBOT_MODELS__TURBO__AK_SECRET": "sk-1",
+            "CLAWDBOT_MODELS__TURBO__ENDPOINT": "https://b.example/v1",
+        },
+    ],
+    ids=["secret", "id", "endpoint"],
+)
+def test_another_key_or_endpoint_is_another_account(tmp_path: Path, other: dict[str, str]) -> None:
+    limit = {"CLAWDBOT_MODELS__TURBO__MAX_CONCURRENT": "5"}
+
+    assert accounts_of(tmp_path, **PLUS, **(TURBO | other | limit)) == [
+        Account("default", ("default",), 20),
+        Account("turbo", ("turbo",), 5),
+    ]
+
+
+def test_an_account_has_one_limit(tmp_path: Path) -> None:
+    turbo = TURBO | {
+        "CLAWDBOT_MODELS__TURBO__AK_SECRET": "sk-1",
+        "CLAWDBOT_MODELS__TURBO__MAX_CONCURRENT": "5",
+    }
+
+    assert problems_of(tmp_path, **PLUS, **turbo) == [
+        "CLAWDBOT_MODELS__TURBO__MAX_CONCURRENT (environment) differs from "
+        "CLAWDBOT_MODEL__MAX_CONCURRENT (environment), but the models default and turbo have the "
+        "same endpoint and key, and share their slots: give both the same number, or one"
+    ]
+    same = turbo | {"CLAWDBOT_MODELS__TURBO__MAX_CONCURRENT": "20"}
+    assert [account.limit for account in accounts_of(tmp_path, **PLUS, **same)] == [20]
 
 
 def test_a_name_that_can_not_stand_in_a_redis_key_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import redis
 
 from shared.config import Settings
+from shared.config.accounts import accounts
 from shared.config.groups import ModelCalls
 from shared.config.models import NamedModel
 from workers.client import HttpClient
@@ -22,14 +23,23 @@ def build_models(
 ) -> Models:
     """Every model with its keys, its breaker and the slots that all share."""
     models = settings.all_models()
-    limits = {name: model.max_concurrent for name, model in models.items()}
-    slots = Slots(store, limits, settings.model_calls.max_concurrent)
+    slots = build_slots(settings, store)
     endpoints = {}
     for name, model in models.items():
         breaker = Breaker(store, name, _limits(settings.model_calls))
         keys = key_source(settings, name, store, client)
         endpoints[name] = Endpoint(name, _model(model, client), keys, breaker, slots, metrics)
     return Models(endpoints)
+
+
+def build_slots(settings: Settings, store: redis.Redis) -> Slots:
+    """The slots of every account, that its models share."""
+    limits: dict[str, int] = {}
+    account_of: dict[str, str] = {}
+    for account in accounts(settings.all_models()):
+        limits[account.name] = account.limit
+        account_of |= dict.fromkeys(account.models, account.name)
+    return Slots(store, limits, settings.model_calls.max_concurrent, account_of=account_of)
 
 
 def _limits(calls: ModelCalls) -> Limits:

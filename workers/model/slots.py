@@ -30,9 +30,10 @@ logger = logging.getLogger(__name__)
 
 
 class Slots:
-    """The slots of all models. Thread-safe; make one per process, after the fork.
+    """The slots of all accounts. Thread-safe; make one per process, after the fork.
 
-    limits: by model, 0 for no limit. in_all: for all models together, 0 for no limit.
+    limits: by account, 0 for no limit. in_all: for all together, 0 for no limit. account_of: a
+    model's account, whose slots it takes; one that isn't there has an account of its own name.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class Slots:
         limits: Mapping[str, int],
         in_all: int,
         *,
+        account_of: Mapping[str, str] | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
         self._limits = limits
         self._in_all = in_all
+        self._account_of = account_of or {}
         self._rng = rng
         self._take = client.register_script(script("slot_take"))
         self._renew = client.register_script(script("slot_renew"))
@@ -79,7 +82,8 @@ class Slots:
             self._renew(keys=names, args=[LEASE_MS, *holders])
 
     def _limits_of(self, model: str) -> dict[str, int]:
-        both = {keys.slots(model): self._limits.get(model, 0), keys.SLOTS: self._in_all}
+        account = self._account_of.get(model, model)
+        both = {keys.slots(account): self._limits.get(account, 0), keys.SLOTS: self._in_all}
         return {name: limit for name, limit in both.items() if limit}
 
     def _wait_for(self, model: str, limits: dict[str, int], wait_s: float) -> str:
