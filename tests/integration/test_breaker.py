@@ -134,6 +134,50 @@ def test_a_failed_probe_opens_it_again(process: Process, redis_client: redis.Red
     assert 19 < caught.value.retry_after_s <= 20
 
 
+def wait_of(process: Process) -> float:
+    """For how long it is open."""
+    with pytest.raises(BreakerOpenError) as caught:
+        process.breaker.permit()
+    return caught.value.retry_after_s
+
+
+def test_it_stays_open_for_as_long_as_the_endpoint_asked(
+    process: Process, redis_client: redis.Redis
+) -> None:
+    process.fail(3)
+    process.breaker.ended("", first_token_s=None, asked_s=60)
+    assert 59 < wait_of(process) <= 60
+    end_the_wait(redis_client)
+    probe = process.later()
+
+    process.breaker.ended(probe, first_token_s=None, asked_s=70)
+
+    assert 69 < wait_of(process) <= 70
+    assert 69 < wait_of(Process(redis_client)) <= 70
+
+
+def test_a_call_from_before_it_opened_may_still_ask_for_more(process: Process) -> None:
+    process.fail(4)
+
+    process.breaker.ended("", first_token_s=None, asked_s=60)
+    assert 59 < wait_of(process) <= 60
+    process.breaker.ended("", first_token_s=None, asked_s=30)
+    assert 59 < wait_of(process) <= 60
+
+
+def test_no_endpoint_keeps_it_open_for_ever(process: Process) -> None:
+    process.fail(3)
+    process.breaker.ended("", first_token_s=None, asked_s=1e9)
+
+    assert 119 < wait_of(process) <= 120
+
+
+def test_one_call_that_is_asked_to_wait_opens_nothing(process: Process) -> None:
+    process.breaker.ended("", first_token_s=None, asked_s=60)
+
+    assert not process.is_open
+
+
 def test_a_probe_whose_process_died_is_replaced(
     process: Process, redis_client: redis.Redis
 ) -> None:

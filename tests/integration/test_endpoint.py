@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from shared.errors import (
+    BreakerOpenError,
     BusyError,
     DeadlineError,
     KeyRefusedError,
@@ -169,6 +170,17 @@ def test_a_probe_that_the_model_refuses_closes_the_breaker(bench: Bench) -> None
         bench.ask(failing(KeyRefusedError("model:401")))
 
     assert not bench.is_open
+
+
+def test_a_probe_that_is_asked_to_wait_keeps_the_breaker_open_for_so_long(bench: Bench) -> None:
+    bench.await_probe()
+
+    with pytest.raises(RateLimitedError):
+        bench.ask(failing(RateLimitedError("model:429", retry_after_s=60)))
+
+    with pytest.raises(BreakerOpenError) as caught:
+        bench.ask(hello)
+    assert 50 < caught.value.retry_after_s <= 60
 
 
 def chain_of(bench: Bench, *says: Says) -> Callable[[Deadline], Answer]:

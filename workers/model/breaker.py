@@ -22,6 +22,7 @@ from shared.state.scripts import script
 
 LOOK_S = 1.0  #: how old the knowledge of a closed breaker may be
 PROBE_S = 15.0  #: after this another call may be the probe, too
+MAX_ASKED_S = 120.0  #: for longer an endpoint's wish does not keep a breaker open
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +78,16 @@ class Breaker:
             raise self._open_error(self._open_until - now)
         return "" if now - self._looked_at < LOOK_S else self._look(now)
 
-    def ended(self, probe: str, *, first_token_s: float | None) -> None:
-        """A permitted call is over. first_token_s: None when it failed."""
+    def ended(self, probe: str, *, first_token_s: float | None, asked_s: float = 0.0) -> None:
+        """A permitted call is over. first_token_s: None when it failed.
+
+        asked_s: the wait that the endpoint asked for. It doesn't open a breaker, since a limit may
+        be met by one call in many; one that opens, or whose probe failed, stays open so long.
+        """
         limits = self._limits
         is_slow = first_token_s is not None and 0 < limits.slow_s < first_token_s
         if first_token_s is None or is_slow:
-            self._tell(probe, failed=1)
+            self._tell(probe, failed=1, asked_s=min(asked_s, MAX_ASKED_S))
         elif probe:
             self._tell(probe, failed=0)
         else:
@@ -115,13 +120,13 @@ class Breaker:
             return probe
         return ""
 
-    def _tell(self, probe: str, *, failed: int) -> None:
+    def _tell(self, probe: str, *, failed: int, asked_s: float = 0.0) -> None:
         limits = self._limits
         if not limits.failures:
             return
         well, self._went_well = self._went_well, 0
         args = [well + 1 - failed, failed, probe, int(limits.window_s * 1000), limits.failures]
-        args += [int(limits.ratio * 1000), int(limits.open_s * 1000)]
+        args += [int(limits.ratio * 1000), int(limits.open_s * 1000), int(asked_s * 1000)]
         try:
             open_ms = int(self._report(keys=[self._key], args=args))
         except RedisError as error:

@@ -103,8 +103,8 @@ class Endpoint:
             else:  # too little time to judge it by: nobody knows more of it than before
                 self._breaker.give_back(probe)
             raise
-        except TransientError:
-            self._breaker.ended(probe, first_token_s=None)
+        except TransientError as error:
+            self._breaker.ended(probe, first_token_s=None, asked_s=error.retry_after_s)
             raise
         except PermanentError:  # it was there, and refused; any other error says nothing of it
             self._breaker.ended(probe, first_token_s=0.0)

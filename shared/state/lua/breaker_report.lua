@@ -5,21 +5,24 @@
 -- ARGV 1 calls that went well  2 calls that failed  3 probe id, or ''
 --   4 window in ms  5 failures that open it (0: never)  6 share of failures, in thousandths
 --   7 ms it stays open; again as long when the probe fails
+--   8 ms for which the endpoint asked to be left alone, when it failed: it stays open no shorter
 -- Returns ms that it is open, 0 when it is closed. Repeated, it counts twice: that does no harm.
 local FORGET_MS = 3600000
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local ok, failed, window = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
+local asked = tonumber(ARGV[8] or 0)  -- none: a worker that isn't updated yet
 
 local function field(name) return tonumber(redis.call('HGET', KEYS[1], name) or 0) end
 
-local function open()
-  local open_ms = tonumber(ARGV[7])
+local function open_for(open_ms)
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'open_until', string.format('%.0f', now + open_ms))
   redis.call('PEXPIRE', KEYS[1], FORGET_MS + open_ms)
   return open_ms
 end
+
+local function open() return open_for(math.max(tonumber(ARGV[7]), asked)) end
 
 -- Two windows are remembered: this one and the one before.
 local function count()
@@ -42,7 +45,9 @@ if open_until > 0 then
     return 0
   end
   if redis.call('HGET', KEYS[1], 'probe') == ARGV[3] then return open() end
-  return math.max(0, open_until - now)  -- a call from before it opened, or a probe that was replaced
+  local left = open_until - now
+  if left <= 0 then return 0 end  -- a probe that was replaced: the other decides
+  return asked > left and open_for(asked) or left  -- a call from before it opened
 end
 local all_ok, all_failed = count()
 local limit = tonumber(ARGV[5])
