@@ -19,8 +19,9 @@ ClawdBotError
     │   └── TokenRejectedError  the platform refused our access token: fetch a new one
     ├── RouteExpiredError     this way to the person is closed: take the next route
     └── PermanentError        will never succeed: dead letter at once
-        └── KeyRefusedError     the model's endpoint refused the key: try another
-            └── NoKeyError        there is no key to ask with: the endpoint was not asked
+        ├── KeyRefusedError     the model's endpoint refused the key: try another
+        │   └── NoKeyError        there is no key to ask with: the endpoint was not asked
+        └── SecretRefusedError  the platform refused the app's secret: try the next listed one
 """
 
 from __future__ import annotations
@@ -135,3 +136,7 @@ class KeyRefusedError(PermanentError):
 
 class NoKeyError(KeyRefusedError):
     """There is no key, or the cloud gives none for the pairs: the model was not asked."""
+
+
+class SecretRefusedError(PermanentError):
+    """The platform gives no token for the app's secret; another listed one may be the app's."""

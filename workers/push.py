@@ -21,6 +21,7 @@ from shared.errors import (
 from shared.logs import log
 from shared.messages import Delivered, Event, Part, Reply, Route, Token
 from workers import notices, reasons
+from workers.app_secrets import fetch_token
 from workers.bots import Bots, WorkerBot
 from workers.claim import Claim, GoOn
 from workers.client import HttpClient
@@ -169,11 +170,13 @@ class Push:
 
     def _fetch_token(self, bot: WorkerBot, deadline: Deadline) -> Token:
         try:
-            return bot.outbound.read_token(
-                self._client.send(bot.outbound.token_request(), deadline)
-            )
+            fetched = fetch_token(bot.outbound, lambda r: self._client.send(r, deadline))
         except OutcomeUnknownError as error:  # nothing was sent to a person
             raise TransientError(f"token:{error.code}", error.detail) from error
+        for place, refusal in enumerate(fetched.refusals, 1):
+            metadata = {"bot": bot.name, "place": place, "code": refusal.code}
+            logger.warning("secret.refused", extra={"metadata": metadata})
+        return fetched.token
 
 
 def _next_part(claim: Claim, event: Event) -> tuple[Reply, int]:

@@ -58,13 +58,17 @@ class Outbound(Protocol):
             TokenRejectedError, RouteExpiredError, PermanentError: likewise
         """
 
-    def token_request(self) -> HttpRequest:
-        """The request for an access token."""
+    def token_requests(self) -> tuple[HttpRequest, ...]:
+        """The requests for an access token, one for each listed secret: the first that is taken.
+
+        The platform's console and our settings can't change at the same moment.
+        """
 
     def read_token(self, response: HttpResponse) -> Token:
         """The token in an answer, its time already shortened by the refresh margin.
 
         Raises:
+            SecretRefusedError: the secret is wrong; the next request may be taken
             RateLimitedError, TransientError, PermanentError
         """
 

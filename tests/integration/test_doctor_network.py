@@ -175,6 +175,20 @@ def test_a_wrong_secret_is_the_platforms_word(platform: str, doctor: Doctor) -> 
     assert "not-the-secret" not in json.dumps(report.value)
 
 
+@pytest.mark.parametrize("platform", ["DINGTALK", "FEISHU"])
+def test_a_rotation_before_its_change_in_the_console_is_a_warning(
+    platform: str, doctor: Doctor
+) -> None:
+    known = doctor.environ[f"CLAWDBOT_{platform}__APP_SECRET"]
+    listed = json.dumps(["coming-secret", known])
+
+    report = doctor.look("credentials", **{f"{platform}__APP_SECRET": listed})
+
+    finding = report.only("credentials", "warning")
+    assert finding["seen"].endswith("for secret 2 of the list; refused before it: 1")
+    assert not {"coming-secret", known} & set(json.dumps(report.value).split('"'))
+
+
 STRANGERS = [
     ("DINGTALK", http("404 Not Found")),
     ("FEISHU", http("404 Not Found")),

@@ -7,144 +7,27 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import redis
 
-from ingress.bots import build_bots
-from shared.config import Settings
 from shared.config.live import Live
-from shared.http_values import RawRequest
 from shared.messages import Event
 from shared.state import keys
 from shared.state.keys import LaneKeys
-from shared.state.scripts import script
-from tests.integration.gateway import build, settings_for, simulator
 from tests.integration.lanes import TEMPLATES
-from tests.redis_server import RedisServer, free_port
-from tests.simulator.ledger import REPEAT, VISIBLE, ModelCall, Send
-from tests.simulator.world import Pace, World
+from tests.integration.stages import OWNER, Stack
+from tests.simulator.ledger import REPEAT, ModelCall
+from tests.simulator.world import Pace
 from workers.claim import Claim, GoOn
 from workers.claim_keeper import ClaimKeeper
 from workers.metrics import Metrics
 from workers.runtime import Runtime
 from workers.store import Lanes
 
-OWNER = "w1@host/1"
 MINUTE_MS = 60_000
 DINGTALK, FEISHU = "dingtalk", "feishu"
-
-
-class Stack:
-    """An ingress's accept, a worker's stages, and the world they talk to."""
-
-    def __init__(self, settings: Settings, client: redis.Redis, world: World) -> None:
-        self.settings = settings
-        self.client = client
-        self.world = world
-        self.runtime = Runtime(Live(settings), OWNER, 2, Metrics())
-        self._bots = build_bots(settings)
-        self._accept = client.register_script(script("accept"))
-
-    def write(self, platform: str, text: str = "hello", **more: Any) -> Event:
-        """A person writes; the event is on its lane."""
-        _, headers, body = build(platform, text, simulator=self.world.base_url, **more)
-        bot = self._bots[platform, "default"]
-        raw = RawRequest({name.lower(): value for name, value in headers.items()}, body)
-        event = bot.inbound.receive(raw, now=time.time())
-        assert isinstance(event, Event)
-        names = [keys.DUE, keys.HINTS, keys.SUSPECT, keys.SUSPECTS, keys.ACTIVE]
-        names.append(bot.keys.inbox(event.conversation_id))
-        limits = [*TEMPLATES, "ingress", 0, keys.QPS_PREFIX, 10_000, 200]
-        given = [event.trace_id, "", bot.wire(event), bot.notice_after_ms]
-        assert self._accept(keys=names, args=[*limits, *given]) == ["accepted"]
-        return event
-
-    def lane(self, event: Event) -> str:
-        return self._bots[event.platform, "default"].keys.inbox(event.conversation_id)
-
-    def outbox(self, event: Event) -> str:
-        return LaneKeys(self.lane(event)).outbox
-
-    def process(self, event: Event) -> None:
-        self.runtime.process.run(self.lane(event), 1)
-
-    def push(self, event: Event) -> None:
-        self.runtime.push.run(self.outbox(event), 1)
-
-    def answer(self, platform: str, **more: Any) -> Event:
-        """An event whose reply waits for its push."""
-        event = self.write(platform, **more)
-        self.process(event)
-        assert self.client.exists(self.outbox(event))
-        return event
-
-    def state(self, lane: str) -> dict[str, str]:
-        return self.client.hgetall(LaneKeys(lane).state)
-
-    def record(self, event: Event) -> dict[str, str]:
-        return self.client.hgetall(self.key(event))
-
-    def key(self, event: Event) -> str:
-        return LaneKeys(self.lane(event)).bot.event(event.trace_id)
-
-    def is_answered(self, event: Event) -> bool:
-        return self.client.type(self.key(event)) == "string"  # finished, and nothing was dropped
-
-    def counts(self, event: Event) -> dict[str, int]:
-        found = self.client.hgetall(LaneKeys(self.lane(event)).bot.counts)
-        return {name: int(count) for name, count in found.items() if int(count)}
-
-    def make_due(self, lane: str) -> None:
-        """As if the wait for the retry were over."""
-        self.client.hset(LaneKeys(lane).state, "retry", "1")
-
-    def fault(self, target: str, kind: str, **more: Any) -> Any:
-        return self.world.faults.order({"target": target, "kind": kind, **more})
-
-    def sends(self, outcome: str = VISIBLE) -> list[Send]:
-        found = [r for r in self.world.ledger.since(0) if isinstance(r, Send)]
-        return [send for send in found if send.outcome == outcome]
-
-    def model_calls(self) -> int:
-        return sum(isinstance(record, ModelCall) for record in self.world.ledger.since(0))
-
-    def now_ms(self) -> int:
-        seconds, micros = self.client.time()
-        return int(seconds * 1000 + micros // 1000)
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    with simulator(free_port()) as made:
-        yield made
-
-
-@pytest.fixture
-def make_stack(
-    world: World, redis_server: RedisServer, redis_client: redis.Redis
-) -> Iterator[Callable[..., Stack]]:
-    made: list[Stack] = []
-
-    def make(**changes: str) -> Stack:
-        settings = settings_for(redis_server.url, world.base_url, **changes)
-        made.append(Stack(settings, redis_client, world))
-        return made[-1]
-
-    yield make
-    for stack in made:
-        stack.runtime.redis.connection_pool.disconnect()
-    world.ledger.reset()
-    world.faults.clear()
-    world.sessions_void_until_ms = 0
-    world.pace = Pace()
-
-
-@pytest.fixture
-def stack(make_stack: Callable[..., Stack]) -> Stack:
-    return make_stack()
 
 
 @pytest.mark.parametrize("platform", [DINGTALK, FEISHU])

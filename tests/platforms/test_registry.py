@@ -17,7 +17,7 @@ def test_every_room_has_its_four_classes(platform: str) -> None:
     assert issubclass(load(room.settings), BotSettings)
     assert load(room.settings).model_fields["platform"].default == platform
     assert callable(load(room.inbound).receive)
-    sending = ("routes", "parts", "reply_request", "read_reply", "token_request", "read_token")
+    sending = ("routes", "parts", "reply_request", "read_reply", "token_requests", "read_token")
     for name in (*sending, "addresses_request", "read_addresses"):
         assert callable(getattr(load(room.outbound), name))
     for name in ("known_answers", "message"):

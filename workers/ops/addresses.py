@@ -14,6 +14,7 @@ from shared.messages import AddressPage
 from shared.networks import Network, read_network
 from shared.platforms import PLATFORMS, load
 from shared.platforms.base import Outbound
+from workers.app_secrets import fetch_token
 from workers.client import HttpClient
 from workers.deadline import Deadline
 from workers.ops.config_desk import look_around, tell_faults
@@ -75,7 +76,7 @@ def _fetch(bot: Bot, http: HttpClient, deadline: Deadline) -> list[Network]:
         raise click.ClickException(
             f"{bot.platform} publishes no addresses that it calls from: there is nothing to fetch"
         )
-    token = outbound.read_token(http.send(outbound.token_request(), deadline)).value
+    token = fetch_token(outbound, lambda request: http.send(request, deadline)).token.value
     found = [
         network
         for page in _pages(outbound, token, http, deadline)

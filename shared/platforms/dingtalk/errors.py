@@ -15,6 +15,7 @@ from shared.errors import (
     PermanentError,
     RateLimitedError,
     RouteExpiredError,
+    SecretRefusedError,
     TaskError,
     TokenRejectedError,
     TransientError,
@@ -39,6 +40,8 @@ RATE_LIMITED_PREFIXES = (
 RETRY = frozenset({"system.error", "-1"})
 REFRESH_TOKEN = frozenset({"InvalidAuthentication", "40014", "42001"})
 ROUTE_EXPIRED = frozenset({"session.expired"})
+#: https://open.dingtalk.com/document/orgapp/obtain-the-access_token-of-an-internal-app (HTTP 400)
+SECRET_REFUSED = frozenset({"invalidClientIdOrSecret"})
 
 #: Permanent ones that are documented.
 PERMANENT = frozenset(
@@ -50,8 +53,9 @@ PERMANENT = frozenset(
 _OURS = ("punished", "flow_controlled", "invalid_staff_id", "webhook_host", "token_unreadable")
 CODES = frozenset(
     f"dingtalk:{code}"
-    for code in (*RATE_LIMITED, *RETRY, *REFRESH_TOKEN, *ROUTE_EXPIRED, *PERMANENT, *_OURS)
-)
+    for known in (RATE_LIMITED, RETRY, REFRESH_TOKEN, ROUTE_EXPIRED, SECRET_REFUSED, PERMANENT)
+    for code in known
+) | frozenset(f"dingtalk:{code}" for code in _OURS)
 
 PUNISHED_WAIT_S = 300.0  #: 10 000 calls in 20 s from one address: five minutes of refusal
 RATE_LIMIT_WAIT_S = 1.0
@@ -88,8 +92,10 @@ def token_error_in(response: HttpResponse) -> TaskError | None:
     error = _error(answer, response, vendor_detail(_words(answer), _reference(answer)))
     if isinstance(error, OutcomeUnknownError):
         return TransientError(error.code, error.detail)
-    if isinstance(error, TokenRejectedError | RouteExpiredError):
-        return PermanentError(error.code, error.detail)  # it is app_key or app_secret that is wrong
+    if isinstance(error, TokenRejectedError):
+        return SecretRefusedError(error.code, error.detail)  # or it is app_key that is wrong
+    if isinstance(error, RouteExpiredError):
+        return PermanentError(error.code, error.detail)
     return error
 
 
@@ -129,6 +135,8 @@ def _by_code(code: str, name: str, detail: str) -> TaskError | None:
         return TokenRejectedError(name, detail)
     if code in ROUTE_EXPIRED:
         return RouteExpiredError(name, detail)
+    if code in SECRET_REFUSED:
+        return SecretRefusedError(name, detail)
     return TransientError(name, detail) if code in RETRY else None
 
 

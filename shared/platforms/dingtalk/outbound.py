@@ -53,7 +53,7 @@ class DingTalkOutbound:
 
     def __init__(self, settings: DingTalkSettings) -> None:
         self._app_key = settings.app_key
-        self._secret = reveal(settings.app_secret)[0]
+        self._secrets = reveal(settings.app_secret)
         self._robot_code = settings.robot_code
         self._base = settings.api_base
         self._webhook_origins = settings.webhook_origins
@@ -110,9 +110,12 @@ class DingTalkOutbound:
             raise error
         return Delivered(string_in(response.json_object().get("processQueryKey")))
 
-    def token_request(self) -> HttpRequest:
+    def token_requests(self) -> tuple[HttpRequest, ...]:
         url = f"{self._base}/v1.0/oauth2/accessToken"
-        return HttpRequest.post_json(url, {"appKey": self._app_key, "appSecret": self._secret})
+        return tuple(
+            HttpRequest.post_json(url, {"appKey": self._app_key, "appSecret": secret})
+            for secret in self._secrets
+        )
 
     def read_token(self, response: HttpResponse) -> Token:
         error = token_error_in(response)

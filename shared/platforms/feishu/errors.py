@@ -8,6 +8,7 @@ from shared.errors import (
     OutcomeUnknownError,
     PermanentError,
     RateLimitedError,
+    SecretRefusedError,
     TaskError,
     TokenRejectedError,
     TransientError,
@@ -23,11 +24,21 @@ REFRESH_TOKEN = frozenset({99991663, 99991661, 99991665, 99991671, 99991664})
 PERMANENT = frozenset(
     {230002, 230013, 230029, 230053, 230035, 230018, 232009, 230011, 230110, 230111, 230050}
     | {230034, 230038, 230054, 230075, 230001, 230025, 230022, 230028, 230099, 230055, 230017}
-    | {230006, 230027, 99991672, 99991401, 99991403, 10014, 10015, 230019, 230071, 230072}
+    | {230006, 230027, 99991672, 99991401, 99991403, 230019, 230071, 230072}
 )
+#: app_id or app_secret is wrong. 10014 "app secret invalid" is what the token call really answers.
+SECRET_REFUSED = frozenset({10014, 10015, 99991543})
 CODES = frozenset(
     f"feishu:{code}"
-    for code in (*RATE_LIMITED, *RETRY, *REFRESH_TOKEN, *PERMANENT, "token_unreadable")
+    for known in (
+        RATE_LIMITED,
+        RETRY,
+        REFRESH_TOKEN,
+        SECRET_REFUSED,
+        PERMANENT,
+        ("token_unreadable",),
+    )
+    for code in known
 )
 
 MAX_CODE = 10**12
@@ -67,7 +78,7 @@ def token_error_in(response: HttpResponse) -> TaskError | None:
     """The error that the answer to a token request means."""
     error = read_error_in(response)
     if isinstance(error, TokenRejectedError):
-        return PermanentError(error.code, error.detail)  # it is app_id or app_secret that is wrong
+        return SecretRefusedError(error.code, error.detail)
     return error
 
 
@@ -79,6 +90,8 @@ def _by_code(code: int, response: HttpResponse, detail: str) -> TaskError:
         return TokenRejectedError(name, detail)
     if response.status == 504:
         return OutcomeUnknownError(name, detail)
+    if code in SECRET_REFUSED:
+        return SecretRefusedError(name, detail)
     if code in RETRY:
         return TransientError(name, detail)
     if code == 0 or response.status >= 500:

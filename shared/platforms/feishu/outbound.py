@@ -47,7 +47,7 @@ class FeishuOutbound:
 
     def __init__(self, settings: FeishuSettings) -> None:
         self._app_id = settings.app_id
-        self._secret = reveal(settings.app_secret)[0]
+        self._secrets = reveal(settings.app_secret)
         self._base = settings.api_base
 
     def routes(self, address: Mapping[str, str], secret: str, *, now: float) -> tuple[Route, ...]:
@@ -74,9 +74,12 @@ class FeishuOutbound:
         data = object_in(response.json_object().get("data"))
         return Delivered(string_in(data.get("message_id")))
 
-    def token_request(self) -> HttpRequest:
+    def token_requests(self) -> tuple[HttpRequest, ...]:
         url = f"{self._base}/open-apis/auth/v3/tenant_access_token/internal"
-        return HttpRequest.post_json(url, {"app_id": self._app_id, "app_secret": self._secret})
+        return tuple(
+            HttpRequest.post_json(url, {"app_id": self._app_id, "app_secret": secret})
+            for secret in self._secrets
+        )
 
     def read_token(self, response: HttpResponse) -> Token:
         error = token_error_in(response)

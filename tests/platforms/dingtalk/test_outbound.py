@@ -12,6 +12,7 @@ from shared.errors import (
     PermanentError,
     RateLimitedError,
     RouteExpiredError,
+    SecretRefusedError,
     TaskError,
     TokenRejectedError,
     TransientError,
@@ -137,7 +138,13 @@ def test_the_hosts_of_the_apis_are_allowed_unless_hosts_are_given() -> None:
 
 def test_token_request_is_the_sdks() -> None:
     case = vector("dingtalk_requests.json", "dingtalk.out.token")
-    assert_same_request(_outbound(**case["input"]).token_request(), BASE, case["expect"])
+    (request,) = _outbound(**case["input"]).token_requests()
+    assert_same_request(request, BASE, case["expect"])
+
+
+def test_a_token_is_asked_for_with_each_listed_secret_in_order() -> None:
+    requests = _outbound(app_secret=["new", "old"]).token_requests()
+    assert [json.loads(each.body)["appSecret"] for each in requests] == ["new", "old"]
 
 
 def test_private_message_is_the_sdks() -> None:
@@ -314,8 +321,10 @@ def test_a_token_is_used_five_minutes_less_than_it_lives(expire: int, left_s: fl
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        (400, {"code": "invalidClientIdOrSecret"}, PermanentError),
-        (401, {"code": "InvalidAuthentication"}, PermanentError),
+        (400, {"code": "invalidClientIdOrSecret"}, SecretRefusedError),
+        (401, {"code": "InvalidAuthentication"}, SecretRefusedError),
+        (403, {"code": "Forbidden.AccessDenied.AccessTokenPermissionDenied"}, PermanentError),
+        (410, {"code": "session.expired"}, PermanentError),
         (403, {"code": "Forbidden.AccessDenied.QpsLimitForApi"}, RateLimitedError),
         (504, b"", TransientError),
         (500, {"code": "system.error"}, TransientError),

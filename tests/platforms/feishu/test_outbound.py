@@ -11,6 +11,7 @@ from shared.errors import (
     OutcomeUnknownError,
     PermanentError,
     RateLimitedError,
+    SecretRefusedError,
     TaskError,
     TokenRejectedError,
     TransientError,
@@ -48,8 +49,13 @@ def _error(response: HttpResponse) -> TaskError:
 
 def test_token_request_is_the_sdks() -> None:
     case = vector("feishu_requests.json", "feishu.out.token")
-    request = _outbound(**case["input"]).token_request()
+    (request,) = _outbound(**case["input"]).token_requests()
     assert_same_request(request, BASE, case["expect"])
+
+
+def test_a_token_is_asked_for_with_each_listed_secret_in_order() -> None:
+    requests = _outbound(app_secret=["new", "old"]).token_requests()
+    assert [json.loads(each.body)["app_secret"] for each in requests] == ["new", "old"]
 
 
 def test_reply_request_is_the_sdks() -> None:
@@ -161,8 +167,11 @@ def test_a_token_is_used_ten_minutes_less_than_it_lives(expire: int, left_s: flo
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        (200, {"code": 10015, "msg": "wrong app secret"}, PermanentError),
-        (400, {"code": 99991663}, PermanentError),
+        (200, {"code": 10015, "msg": "wrong app secret"}, SecretRefusedError),
+        (400, {"code": 10014, "msg": "app secret invalid"}, SecretRefusedError),
+        (400, {"code": 99991543}, SecretRefusedError),
+        (400, {"code": 99991663}, SecretRefusedError),
+        (400, {"code": 99991401}, PermanentError),
         (429, {}, RateLimitedError),
         (504, {}, TransientError),
         (200, [], TransientError),

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from shared.errors import TaskError
 from shared.platforms import PLATFORMS, load
+from shared.platforms.base import Outbound
 from workers.ops.doctor import sntp
 from workers.ops.doctor.check import together
 from workers.ops.doctor.finding import Finding, failed, ok, skipped, warning
@@ -32,7 +33,8 @@ def _origins(subject: Subject) -> list[str]:
     """Where the bots' platforms are, each once."""
     found = {}
     for bot in subject.settings.all_bots():
-        url = urlsplit(load(PLATFORMS[bot.platform].outbound)(bot.settings).token_request().url)
+        outbound: Outbound = load(PLATFORMS[bot.platform].outbound)(bot.settings)
+        url = urlsplit(outbound.token_requests()[0].url)
         found[f"{url.scheme}://{url.netloc}"] = True
     return list(found)
 

@@ -11,6 +11,8 @@ from shared.config import Bot
 from shared.errors import PermanentError, RateLimitedError, TaskError
 from shared.platforms import PLATFORMS, load
 from shared.platforms.base import Outbound
+from workers.app_secrets import fetch_token
+from workers.deadline import Deadline
 from workers.ops.doctor.check import together
 from workers.ops.doctor.checks.signatures import title
 from workers.ops.doctor.finding import Finding, failed, ok, skipped, warning
@@ -29,16 +31,25 @@ def look(subject: Subject) -> Iterator[Finding]:
 
 def _about(subject: Subject, bot: Bot) -> Iterator[Finding]:
     outbound: Outbound = load(PLATFORMS[bot.platform].outbound)(bot.settings)
-    request = outbound.token_request()
-    host, started = urlsplit(request.url).netloc, time.monotonic()
+    host = urlsplit(outbound.token_requests()[0].url).netloc
+    deadline, started = Deadline(TIMEOUT_S), time.monotonic()
     try:
-        token = outbound.read_token(subject.call(request, TIMEOUT_S))
+        fetched = fetch_token(outbound, lambda request: subject.http.send(request, deadline))
     except TaskError as error:
         yield _refused(bot, host, error)
         return
     took_ms = (time.monotonic() - started) * 1000
-    good_min = token.expires_in_s / 60
-    yield ok(f"{title(bot)}: {host} gave a token in {took_ms:.0f} ms, good for {good_min:.0f} min")
+    good_min = fetched.token.expires_in_s / 60
+    seen = f"{title(bot)}: {host} gave a token in {took_ms:.0f} ms, good for {good_min:.0f} min"
+    yield _with_a_later_secret(seen, len(fetched.refusals)) if fetched.refusals else ok(seen)
+
+
+def _with_a_later_secret(seen: str, refused: int) -> Finding:
+    return warning(
+        f"{seen}, for secret {refused + 1} of the list; refused before it: {refused}",
+        "Replies are sent. The platform doesn't know the secret listed first (yet).",
+        "in a rotation: change it in the developer console; else take the wrong one off the list",
+    )
 
 
 def _refused(bot: Bot, host: str, error: TaskError) -> Finding:
@@ -77,7 +88,7 @@ def _unwelcome(seen: str) -> Finding:
     return failed(
         seen,
         "The platform refuses this app; its own words are above. No reply can be sent.",
-        "copy id and secret anew from the app's page in the developer console (the first of a list "
-        "is the one in use); if the app has a list of allowed addresses, add this machine's",
+        "copy id and secret anew from the app's page in the developer console (of a list, every "
+        "one was tried); if the app has a list of allowed addresses, add this machine's",
         "clawdbot doctor --only credentials",
     )
