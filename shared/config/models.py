@@ -64,7 +64,7 @@ class ModelSpec(Group):
     max_tokens: int | None = setting(
         None, "Longest answer; unset: the model's own.", unit="tokens", ge=1, le=1_000_000
     )
-    vision: bool = setting(False, "It understands images.")
+    vision: bool = setting(False, "Whether it understands images. No effect yet.")
     max_concurrent: int = setting(
         0,
         "Calls at once with its endpoint and key, by all models and workers; 0: no limit.",
