@@ -40,8 +40,20 @@ def test_variables_are_filled_in_and_other_braces_stay() -> None:
     assert filled("{date}", asked, NOW_S, ZoneInfo("UTC")) == "2026-11-24"
 
 
-def test_what_is_not_told_is_empty() -> None:
-    assert filled("[{sender_name}|{group_name}]", event(), NOW_S, ZoneInfo("UTC")) == "[|]"
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        (
+            "You help {sender_name} in {group_name}.",
+            "You help the user in this conversation.",
+        ),
+        ("你在{group_name}里为{sender_name}服务。", "你在当前会话里为用户服务。"),
+    ],
+)
+@pytest.mark.parametrize("name", ["", "<>{}", " \u200b\n"])
+def test_a_name_that_is_not_told_is_a_neutral_word(template: str, told: str, name: str) -> None:
+    asked = event(sender_name=name, conversation_name=name)
+    assert filled(template, asked, NOW_S, ZoneInfo("UTC")) == told
 
 
 @pytest.mark.parametrize(
