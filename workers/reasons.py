@@ -5,6 +5,7 @@ The vendor's code and words are for the operator (`clawdbot dead show`); the per
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from shared.errors import DeadlineError, RateLimitedError, TaskError, TransientError
@@ -43,6 +44,11 @@ _UNANSWERED = {
 }
 
 
+#: An endpoint that failed and said itself that another try is of no use now: it is no fault of the
+#: setup. Among them what asks for a longer wait than anybody waits.
+_FAILED_FOR_NOW = re.compile(r"model:(409|5\d\d)")
+
+
 def unanswered(error: Exception) -> Reason:
     """Why there is no answer: `error` ended the last attempt to get one."""
     if not isinstance(error, TaskError):
@@ -53,7 +59,9 @@ def unanswered(error: Exception) -> Reason:
         return Reason.TOO_SLOW
     if isinstance(error, RateLimitedError):
         return Reason.BUSY
-    return Reason.AWAY if isinstance(error, TransientError) else Reason.SETUP
+    if isinstance(error, TransientError) or _FAILED_FOR_NOW.fullmatch(error.code):
+        return Reason.AWAY
+    return Reason.SETUP
 
 
 def undelivered(error: Exception) -> Reason:
