@@ -61,7 +61,7 @@ PUSH = Worker("push", "push")
 class Stack:
     """Redis, simulator, ingress and workers; `with Stack(directory) as stack`.
 
-    settings: environment beside what the simulator gives.
+    settings: environment beside what the simulator gives; `{simulator}` in it is its address.
     more_bots: two named bots, played by a second simulator: `sales` (Feishu) and `careful`
         (DingTalk, `uncertain_send: hold`); `more_url` and `more_credentials` are theirs.
     keep_alive: what dies is started again; Redis isn't.
@@ -256,7 +256,7 @@ class Stack:
             "CLAWDBOT_REDIS__URL": self.redis_server.url,
             "CLAWDBOT_HOST": "127.0.0.1",
             "CLAWDBOT_PORT": self.ingress_url.rpartition(":")[2],
-            **settings,
+            **{n: v.replace("{simulator}", self.simulator_url) for n, v in settings.items()},
         }
 
     def _add_processes(self, workers: Sequence[Worker]) -> None:

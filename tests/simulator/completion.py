@@ -11,6 +11,11 @@ from typing import Any
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
+_TOOL_CALL = {
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "look_up", "arguments": "{}"},
+}
 _RAGGED_BYTES = 7  #: a chunk of a ragged stream: most characters of three bytes are cut in two
 
 
@@ -18,7 +23,7 @@ _RAGGED_BYTES = 7  #: a chunk of a ragged stream: most characters of three bytes
 class Completion:
     """`text` in `pieces` pieces. created: Unix seconds.
 
-    finish_reason: as OpenAI says it; empty: none is told.
+    finish_reason: as OpenAI says it; empty: none is told. With `tool_calls` comes a call of a tool.
     thought: what a reasoning model thinks before it speaks.
     """
 
@@ -38,6 +43,8 @@ class Completion:
         before, after = _choice(head, {"content": None}).rsplit(b"null", 1)
         for piece in self.text_pieces():
             yield before + json.dumps(piece, ensure_ascii=False).encode() + after
+        if self.finish_reason == "tool_calls":
+            yield _choice(head, {"tool_calls": [{"index": 0, **_TOOL_CALL}]})
         if self.finish_reason:
             yield _choice(head, {}, finish_reason=self.finish_reason)
         if wants_usage:
@@ -50,9 +57,11 @@ class Completion:
 
     def whole(self) -> dict[str, Any]:
         """The same in one body."""
-        message = {"role": "assistant", "content": self.text or None}
+        message: dict[str, Any] = {"role": "assistant", "content": self.text or None}
         if self.thought:
             message["reasoning_content"] = self.thought
+        if self.finish_reason == "tool_calls":
+            message["tool_calls"] = [_TOOL_CALL]
         choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
         return {
             **self._head("chat.completion"),
@@ -78,6 +87,16 @@ def ragged(events: list[bytes]) -> Iterator[bytes]:
     """The same events as the format allows them, too: CRLF, comments, data in several lines, with
     and without a space, cut into chunks anywhere, also inside a character."""
     stream = b"".join(KEEP_ALIVE + _in_lines(each) for each in events).replace(b"\n", b"\r\n")
+    return _in_chunks(stream)
+
+
+def ragged_body(value: dict[str, Any]) -> Iterator[bytes]:
+    """The same JSON as it may be written, too: in lines that end in CRLF, cut anywhere."""
+    text = json.dumps(value, ensure_ascii=False, indent=1).replace("\n", "\r\n")
+    return _in_chunks(text.encode())
+
+
+def _in_chunks(stream: bytes) -> Iterator[bytes]:
     return (stream[at : at + _RAGGED_BYTES] for at in range(0, len(stream), _RAGGED_BYTES))
 
 

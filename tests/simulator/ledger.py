@@ -57,6 +57,7 @@ class ModelCall:
     """One call of a model. `outcome` is empty while it runs.
 
     name: `model` or `backup`. key: names the key that it came with. traceparent: its header.
+    streamed: whether it asked for a stream.
     """
 
     text: str
@@ -64,6 +65,7 @@ class ModelCall:
     name: str = "model"
     key: str = ""
     traceparent: str = ""
+    streamed: bool = False
     outcome: str = ""
     ended_at: float = 0.0
     at: float = 0.0

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from tests.simulator import credentials as names
 from tests.simulator import wire
-from tests.simulator.completion import Completion, as_event, ragged
+from tests.simulator.completion import Completion, as_event, ragged, ragged_body
 from tests.simulator.faults import Fault
 from tests.simulator.key_desk import key_name
 from tests.simulator.ledger import ModelCall
@@ -42,6 +42,7 @@ class Model:
             name,
             key_name(_bearer(request)),
             request.headers.get("traceparent", ""),
+            bool(body.get("stream")),
         )
         self._world.ledger.start_model_call(call)
         outcome = "abandoned"
@@ -67,14 +68,16 @@ class Model:
     async def _answer(
         self, request: web.Request, body: dict[str, Any], fault: Fault | None, text: str
     ) -> web.StreamResponse:
+        is_streamed = bool(body.get("stream"))
         stalls = fault is not None and fault.kind == "hang" and fault.after_tokens > 0
+        stalls &= is_streamed  # a whole answer has no beginning that comes before its end
         if fault and fault.stops_work and fault.kind != "empty" and not stalls:
             return await wire.refuse(request, fault, _fault_answer)
         completion = self._completion(fault, text)
         if self._world.pace.latency_s:
             await asyncio.sleep(self._world.pace.latency_s)
-        if not body.get("stream"):
-            return await wire.spoil(request, fault, Answer(200, completion.whole()))
+        if not is_streamed:
+            return await _send_whole(request, fault, completion)
         if fault and fault.kind == "lose_response":
             return wire.hang_up(request)
         if fault and fault.kind == "slow":
@@ -159,6 +162,21 @@ def _ordered_text(fault: Fault | None, text: str) -> str:
     if fault.kind == "long" and not fault.answer_text:
         return (text + "\n") * (fault.chars // (len(text) + 1) + 1)
     return fault.answer_text or text
+
+
+async def _send_whole(
+    request: web.Request, fault: Fault | None, completion: Completion
+) -> web.StreamResponse:
+    """One body, with the faults of a stream as far as a body can have them."""
+    answer = Answer(200, completion.whole())
+    if fault and fault.kind == "ragged":
+        return await wire.send_chunks(request, answer, ragged_body(completion.whole()))
+    if fault and fault.kind == "error_event":
+        answer = replace(_fault_answer(fault), status=200)
+    if fault and fault.kind == "unfinished":
+        text = answer.encode().decode()
+        answer = Answer(200, text[: len(text) // 2], {"Content-Type": "application/json"})
+    return await wire.spoil(request, fault, answer)
 
 
 async def _break_off(request: web.Request, response: web.StreamResponse, fault: Fault) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +82,17 @@ async def spoil(request: web.Request, fault: Fault | None, answer: Answer) -> we
         return response
     await response.write(body[: len(body) // 2])
     hang_up(request)
+    return response
+
+
+async def send_chunks(
+    request: web.Request, answer: Answer, chunks: Iterable[bytes]
+) -> web.StreamResponse:
+    """`chunks` as the body, in the chunks that they are; `answer` gives the rest."""
+    response = web.StreamResponse(status=answer.status, headers=answer.content_headers)
+    await response.prepare(request)
+    for chunk in chunks:
+        await response.write(chunk)
     return response
 
 

@@ -136,6 +136,45 @@ async def test_an_unfinished_stream_ends_without_a_mark(model: Caller, world: Wo
     assert b"finish_reason" not in raw
 
 
+async def test_a_tool_is_called_beside_an_answer_or_without_one(
+    model: Caller, world: World
+) -> None:
+    fault = {"target": "model", "kind": "finish", "finish_reason": "tool_calls", "times": 2}
+    world.faults.order(fault)
+    called, end = await model.deltas(TEXT)
+    _, whole = await model.ask(TEXT, stream=False)
+
+    (choice,) = json.loads(whole)["choices"]
+    assert called["delta"]["tool_calls"][0]["function"]["name"] == "look_up"
+    assert (end["finish_reason"], choice["finish_reason"]) == ("tool_calls", "tool_calls")
+    assert (choice["message"]["content"], len(choice["message"]["tool_calls"])) == (None, 1)
+
+
+async def test_a_whole_answer_has_the_faults_of_a_stream(model: Caller, world: World) -> None:
+    _, tidy = await model.ask(TEXT, stream=False)
+    for kind in ("ragged", "error_event", "unfinished"):
+        world.faults.order({"target": "model", "kind": kind, "code": "overloaded"})
+    (torn_status, torn), (error_status, error), (half_status, half) = [
+        await model.ask(TEXT, stream=False) for _ in range(3)
+    ]
+
+    assert (torn_status, error_status, half_status) == (200, 200, 200)
+    assert json.loads(torn)["choices"] == json.loads(tidy)["choices"]
+    assert b"\r\n" in torn
+    assert json.loads(error)["error"]["code"] == "overloaded"
+    assert half.startswith(b'{"id":')
+    with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
+        json.loads(half)
+
+
+async def test_a_silent_model_is_silent_whole_too(model: Caller, world: World) -> None:
+    fault = {"target": "model", "kind": "hang", "after_tokens": 2, "delay_s": 0.1}
+    world.faults.order(fault)
+
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await model.ask(TEXT, stream=False)
+
+
 async def test_a_model_can_think_aloud(model: Caller, world: World) -> None:
     world.faults.order({"target": "model", "kind": "think", "message": "let me see"})
     thought, *rest = await model.deltas(TEXT)
