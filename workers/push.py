@@ -173,8 +173,8 @@ class Push:
             fetched = fetch_token(bot.outbound, lambda r: self._client.send(r, deadline))
         except OutcomeUnknownError as error:  # nothing was sent to a person
             raise TransientError(f"token:{error.code}", error.detail) from error
-        for place, refusal in enumerate(fetched.refusals, 1):
-            metadata = {"bot": bot.name, "place": place, "code": refusal.code}
+        for position, refusal in enumerate(fetched.refusals, 1):
+            metadata = {"bot": bot.name, "position": position, "code": refusal.code}
             logger.warning("secret.refused", extra={"metadata": metadata})
         return fetched.token
 

@@ -36,7 +36,7 @@ def test_a_secret_that_is_not_in_force_yet_gives_way_to_the_next(
 
     assert fetches.hits == 2, "one refused, one taken; the token is kept for the second message"
     told = [vars(r)["metadata"] for r in caplog.records if r.getMessage() == "secret.refused"]
-    assert told == [{"bot": "default", "place": 1, "code": f"{platform}:{code}"}]
+    assert told == [{"bot": "default", "position": 1, "code": f"{platform}:{code}"}]
     assert not [r for r in caplog.records if known in str(vars(r)) or OTHER in str(vars(r))]
 
 
