@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -16,8 +17,10 @@ from ingress.door import DOOR
 from ingress.log_flush import flushed_each_turn
 from ingress.outsiders import OUTSIDERS
 from shared.config import Settings
-from shared.config.follow import Follower, follower_or_exit
-from shared.process import open_logs_or_exit, raise_open_files_limit
+from shared.config.follow import INTERVAL_S, Follower, make_follower
+from shared.config.load import exit_for
+from shared.errors import ConfigError
+from shared.process import open_logs_or_exit, raise_open_files_limit, start_anew
 
 try:
     import uvloop as loops
@@ -50,8 +53,12 @@ def make_runner(settings: Settings, follower: Follower | None = None) -> web.App
     )
 
 
-async def serve(follower: Follower) -> None:
-    """Run the gateway until told to stop; requests under way are finished. Raises: PortError."""
+async def serve(follower: Follower) -> bool:
+    """Run the gateway until told to stop; requests under way are finished. Raises: PortError.
+
+    Returns whether it is to be built anew instead: Redis was away when it was, and says something
+    now that can't change live.
+    """
     settings = follower.live.settings
     runner = make_runner(settings, follower)
     await runner.setup()
@@ -60,7 +67,7 @@ async def serve(follower: Follower) -> None:
         for warning in settings.warnings():
             logger.warning("settings.warning", extra={"metadata": {"warning": warning}})
         logger.info("ingress.started", extra={"metadata": {"port": settings.port}})
-        await _told_to_stop()
+        return not await _told_to_stop(follower)
     finally:
         await runner.cleanup()
 
@@ -72,31 +79,41 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
         raise PortError(f"CLAWDBOT_PORT={settings.port}: {error.strerror or error}") from error
 
 
-async def _serve_and_log(follower: Follower) -> None:
+async def _serve_and_log(follower: Follower) -> bool:
     with flushed_each_turn(logging.getLogger().handlers):
-        await serve(follower)
+        return await serve(follower)
 
 
-async def _told_to_stop() -> None:
+async def _told_to_stop(follower: Follower) -> bool:
+    """False: the gateway is out of date before it has let anybody in."""
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    await stop.wait()
+    while not follower.is_whole and not stop.is_set():
+        if follower.is_late and follower.waits_for_restart:
+            return False
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), INTERVAL_S)
+    return await stop.wait()
 
 
 def main() -> int:
     """Exit code 0 after a clean stop, 1 without its port or log files, 2 for wrong settings."""
-    follower = follower_or_exit()
     raise_open_files_limit()
     try:
+        follower = make_follower()
         with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
             runner.run(first_look(follower))
             open_logs_or_exit("ingress", follower.live.settings.log)
             follower.tell()
-            runner.run(_serve_and_log(follower))
+            is_outdated = runner.run(_serve_and_log(follower))
+    except ConfigError as error:
+        exit_for(error)
     except PortError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    if is_outdated:
+        start_anew()
     return 0
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import redis.asyncio
@@ -53,7 +54,8 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
     client = connect(settings)
     metrics = Metrics()
     memory = MemoryWatch(client)
-    door = Door(lambda: live.settings.security)
+    is_open = partial(_knows_all, follower)
+    door = Door(lambda: live.settings.security, is_open=is_open)
     bots = build_bots(settings)
     limits = Limits(
         qps=lambda: live.settings.security.qps,
@@ -63,7 +65,9 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
     inbox = Inbox(client, hint_templates(), limits)
     refusals = Refusals(client, ZoneInfo(settings.timezone))
     scrape = _scrape(settings, client, metrics, memory, list(bots.values()))
-    health = Health(client, list(bots.values()), scrape, memory, limits.queue_capacity)
+    health = Health(
+        client, list(bots.values()), scrape, memory, limits.queue_capacity, is_open=is_open
+    )
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[DOOR], app[METRICS], app[CALLER_OF] = door, metrics, door.caller
@@ -86,6 +90,11 @@ def build_app(settings: Settings, follower: Follower | None = None) -> web.Appli
         watches.append(ConfigCenter(follower, client).run)
     app.cleanup_ctx.append(_lifespan(client, watches, refusals))
     return app
+
+
+def _knows_all(follower: Follower | None) -> bool:
+    """Whether the configuration centre has been read: allow-lists may be there, and only there."""
+    return follower is None or follower.is_whole
 
 
 def _add_routes(

@@ -29,6 +29,8 @@ class ConfigCenter:
             await _look_at_file(self._follower)
             await self.look_at_redis(INTERVAL_S)
             self._follower.tell()
+            if self._follower.is_late and not self._follower.waits_for_restart:
+                self._follower.begin()  # all that it says is in force: the door may open
             if task is None or task.cancelling():
                 return  # redis-py swallows a cancellation while it connects; a stop must not hang
             await asyncio.sleep(INTERVAL_S)
@@ -46,9 +48,13 @@ class ConfigCenter:
 
 
 async def first_look(follower: Follower) -> None:
-    """What the centre says before anything is built; a start doesn't fail for it.
+    """What the centre says before anything is built.
 
-    The file may say where Redis is, and may need what is there.
+    The file may say where Redis is, and may need what is there. A start doesn't fail for a Redis
+    that is away: no call is let in until it has been read (`door.py`).
+
+    Raises:
+        ConfigError: what a place says can't be used, or the file is away.
     """
     await _look_at_file(follower)
     client = connect(follower.live.settings)

@@ -25,14 +25,25 @@ class TurnedAway:
 
 
 NOT_LISTED = TurnedAway("address", 403)
+SHUT = TurnedAway("unavailable", 503, 2)
 
 
 class Door:
     """Keeps to the settings in force, which may change at any time."""
 
-    def __init__(self, settings: Callable[[], Security], guard: Guard | None = None) -> None:
-        """settings: asked at each call; the same object as long as nothing changed."""
+    def __init__(
+        self,
+        settings: Callable[[], Security],
+        guard: Guard | None = None,
+        *,
+        is_open: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """settings: asked at each call; the same object as long as nothing changed.
+
+        is_open: likewise asked. While it is not, nobody is let in: who may come isn't known yet.
+        """
         self._settings = settings
+        self._is_open = is_open
         self._guard = guard or Guard(settings().calls_per_address)
         self._renew(settings())
 
@@ -56,6 +67,8 @@ class Door:
 
     def refusal(self, platform: str, caller: Caller) -> TurnedAway | None:
         """Why `caller` may not call a webhook of `platform` now; None: it may."""
+        if not self._is_open():
+            return SHUT
         allowed = self._lists.get(platform)
         if allowed is not None and (caller.address is None or caller.address not in allowed):
             return NOT_LISTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import redis.asyncio
@@ -19,6 +20,7 @@ from shared.state import keys
 from shared.state.census import FATES
 
 PROBE_TIMEOUT_S = 1.5
+UNKNOWN_CENTRE = "configuration centre: not read yet, or refused (clawdbot config check)"
 
 
 class Probe(NamedTuple):
@@ -39,13 +41,17 @@ class Health:
         scrape: Scrape,
         memory: MemoryWatch,
         queue_capacity: int,
+        *,
+        is_open: Callable[[], bool] = lambda: True,
     ) -> None:
+        """is_open: whether anybody is let in."""
         self._client = client
         self._bots = bots
         self._text = SingleFlight(scrape.text)
         self._probed = SingleFlight(self._probe_in_time)
         self._memory = memory
         self._queue_capacity = queue_capacity
+        self._is_open = is_open
 
     async def health(self, _: web.Request) -> web.Response:
         """The process lives. Never touches Redis."""
@@ -80,6 +86,8 @@ class Health:
     async def _probe(self) -> Probe:
         reasons, full = [], []
         await self._client.set(keys.PROBE, 1, px=1000)  # it must be able to write
+        if not self._is_open():
+            reasons.append(UNKNOWN_CENTRE)
         if self._memory.is_full:
             reasons.append("redis: memory above 80 % of maxmemory")
         for bot in self._bots:

@@ -12,9 +12,11 @@ from celery import Celery, signals
 from kombu import Exchange, Queue
 
 from shared.config import Settings
-from shared.config.follow import follower_or_exit
+from shared.config.follow import make_follower
+from shared.config.load import exit_for
 from shared.envelope import PROCESS, QUEUES, hint_templates
-from shared.process import open_logs_or_exit, raise_open_files_limit
+from shared.errors import ConfigError
+from shared.process import open_logs_or_exit, raise_open_files_limit, start_anew
 from workers.config_center import ConfigCenter
 from workers.leader import leader_duties
 from workers.limits import time_limits
@@ -106,7 +108,14 @@ def make_app(settings: Settings) -> Celery:
     return app
 
 
-worker_process = WorkerProcess(ConfigCenter(follower_or_exit()))
+def _center_or_exit() -> ConfigCenter:
+    try:
+        return ConfigCenter(make_follower())
+    except ConfigError as error:
+        exit_for(error)
+
+
+worker_process = WorkerProcess(_center_or_exit())
 app = make_app(worker_process.settings)
 
 
@@ -126,6 +135,15 @@ def _duties(worker: Any) -> Duties:
         facts={**describe_worker(worker), "metrics": scraped_at},
         leader=leader_duties(settings, client, lanes),
     )
+
+
+@signals.celeryd_init.connect
+def _await_center(**_: Any) -> None:
+    """A worker that Redis was away from begins again: quotas, say, may be there, and only there."""
+    if not worker_process.center.is_whole:
+        _configure_logs()
+        worker_process.center.await_redis()
+        start_anew()
 
 
 @signals.worker_process_init.connect

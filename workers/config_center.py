@@ -20,7 +20,11 @@ class ConfigCenter:
     """The centre as the worker's main process and each process it forks see it."""
 
     def __init__(self, follower: Follower) -> None:
-        """Looks once, so that a worker starts with what the centre says; that may be nothing."""
+        """Looks once, so that a worker starts with what the centre says; Redis may be away.
+
+        Raises:
+            ConfigError: what a place says can't be used, or the file is away.
+        """
         self._follower = follower
         self._main_pid = os.getpid()
         self._followed_in = 0
@@ -31,6 +35,21 @@ class ConfigCenter:
     @property
     def live(self) -> Live:
         return self._follower.live
+
+    @property
+    def is_whole(self) -> bool:
+        """Redis was not away when the settings were made."""
+        return self._follower.is_whole
+
+    def await_redis(self) -> None:
+        """Return when Redis can be read. To work without it is neither possible nor wanted."""
+        client = _client(self.live.settings)
+        while True:
+            _look_at_redis(self._follower, client)
+            if "redis" not in self._follower.away:
+                client.connection_pool.disconnect()
+                return
+            time.sleep(INTERVAL_S)
 
     def follow(self) -> None:
         """Follow it in this very process from now on; asked again, go on.

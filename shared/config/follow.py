@@ -10,9 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from shared.config.center import SOURCES, Center, Source, Taken, redis_layer
+from shared.config.center import (
+    REDIS_ORIGIN,
+    SOURCES,
+    Center,
+    Source,
+    Taken,
+    redis_layer,
+)
 from shared.config.live import Live
-from shared.config.load import Loaded, exit_for
+from shared.config.load import Loaded
+from shared.config.problems import label_of
 from shared.config.sources import Layer
 from shared.config.written import read_written
 from shared.config.yaml_file import YamlFile
@@ -39,6 +47,8 @@ class Follower:
         self._found = ""  #: in the file, at the last look
         self.away: set[Source] = set()  #: places that could not be read
         self.refused: dict[Source, tuple[str, ...]] = {}  #: what is wrong with those that could
+        self.is_whole = False  #: no place was away when the process was built
+        self._why_away: dict[Source, str] = {}
         self._waiting: frozenset[str] = frozenset()
         self._untold: list[tuple[int, str, dict[str, Any]]] = []
 
@@ -59,8 +69,26 @@ class Follower:
     def reads_redis(self) -> bool:
         return self.live.settings.config_center.redis
 
+    @property
+    def is_late(self) -> bool:
+        """What was away when the process was built has been taken since."""
+        return not self.is_whole and not self.away and not any(self.refused.values())
+
+    @property
+    def waits_for_restart(self) -> bool:
+        """Something that was taken is not in force in this process."""
+        return bool(self._waiting)
+
     def begin(self) -> None:
-        """The process is built now: from here on only what is live changes."""
+        """The process is built now: from here on only what is live changes.
+
+        Raises:
+            ConfigError: what a place says can't be used, or the file is away. There are no last
+                good values to go on with: without its lists, the centre's doors stand open.
+        """
+        if problems := self._faults_at_start():
+            raise ConfigError(problems)
+        self.is_whole = not self.away
         self._center.begin()
 
     def look_at_file(self) -> None:
@@ -96,6 +124,8 @@ class Follower:
         """A place could not be read: what it said last holds. Told once until it is back."""
         if source not in self.away:
             self.away.add(source)
+            reason = getattr(error, "strerror", None) if source == "file" else None
+            self._why_away[source] = reason or type(error).__name__
             facts = {"source": source, "error": type(error).__name__}
             self._untold.append((logging.WARNING, "config.unread", facts))
 
@@ -109,6 +139,22 @@ class Follower:
         """Leave what has happened to another process to tell."""
         self._untold.clear()
 
+    def _faults_at_start(self) -> list[str]:
+        faults = [*self.refused.get("file", ())]
+        if "file" in self.away:
+            label = label_of(("config_center", "file"), dict(self.loaded.given))
+            faults.append(f"{label}: {self._file} can't be read: {self._why_away['file']}")
+        elif faults and "redis" in self.away:
+            why = self._why_away["redis"]
+            faults.append(f"{REDIS_ORIGIN} can't be read ({why}): what the file needs may be there")
+        if in_redis := self.refused.get("redis"):
+            faults += in_redis
+            faults.append(
+                f"to take a setting out of the configuration centre in {REDIS_ORIGIN}: "
+                "clawdbot config unset NAME"
+            )
+        return faults
+
     def _is_news(self, source: Source, said: Any) -> bool:
         self.away.discard(source)
         return bool(self._seen.get(source, {}) != said)
@@ -118,7 +164,7 @@ class Follower:
         self.refused[source] = taken.problems
         for other in SOURCES if not taken.problems else ():
             if other != source and self.refused.get(other):
-                self._seen.pop(other, None)  # what it says may be usable now
+                self._seen[other] = None  # what it says may be usable now
         if "log.level" in taken.changed:
             logging.getLogger().setLevel(self.live.settings.log.level)
         self._note(taken)
@@ -137,14 +183,6 @@ class Follower:
             told = {**facts, "settings": sorted(news)}
             self._untold.append((logging.WARNING, "config.restart_needed", told))
         self._waiting = frozenset(taken.waiting)
-
-
-def follower_or_exit() -> Follower:
-    """`make_follower()`; on problems, one a line on stderr and exit code 2."""
-    try:
-        return make_follower()
-    except ConfigError as error:
-        exit_for(error)
 
 
 def make_follower() -> Follower:

@@ -85,6 +85,8 @@ def stack(
     workers = [with_concurrency(worker, request.param, SLOTS) for worker in (PROCESS, PUSH)]
     directory: Path = tmp_path_factory.mktemp("live") / "run"
     settings = {"CLAWDBOT_CONFIG_CENTER__FILE": "center.yaml", **SERVICE_LINKS}
+    directory.mkdir()
+    (directory / "center.yaml").touch()  # nothing starts without it
     with Stack(directory, workers=workers, settings=settings, backup_model=True) as running:
         yield running
 

@@ -233,6 +233,24 @@ def test_what_somebody_else_broke_can_be_taken_out(
     assert "the settings can be used" in operator.told("config", "check")
 
 
+def test_operators_commands_work_while_no_program_starts(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    """A refused centre is mended by them."""
+    redis_client.hset(keys.CONFIG, mapping={"security.qps": "many", "log.level": "ERROR"})
+
+    assert "security.qps: many" in operator.told("config", "list")
+    assert "log.level" not in operator.told("config", "show")
+    checked = operator.run("config", "check")
+    assert checked.exit_code == 2
+    assert "security.qps (Redis): must be a whole number" in checked.output
+    examined = operator.run("doctor", "--only", "settings", "--json")
+    assert examined.exit_code == 0
+    assert "security.qps (Redis): must be a whole number" in examined.stdout
+    operator.told("config", "unset", "security.qps")
+    assert "log.level: ERROR  # Redis" in operator.told("config", "show")
+
+
 def test_commands_know_the_bots_of_the_watched_file(
     operator: Operator, bench: lanes.Bench, tmp_path: Path
 ) -> None:

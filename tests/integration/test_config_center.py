@@ -16,6 +16,7 @@ import redis
 
 from ingress.config_center import first_look
 from shared.config.follow import Follower, make_follower
+from shared.errors import ConfigError
 from shared.state import keys
 from tests.e2e.processes import wait_until
 from tests.e2e.talk import eventually
@@ -25,6 +26,8 @@ from workers.config_center import ConfigCenter
 
 SOON_S = 20
 HASH = "security.qps"
+TYPO = "security.qsp"
+LISTED_AND_A_TYPO = {"security.allow_cidrs.feishu": "192.0.2.0/24", TYPO: "9"}
 
 
 @pytest.fixture
@@ -46,6 +49,7 @@ def follower(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Follower:
+    (folder / "center.yaml").touch()
     return follower_of(redis_server.url, monkeypatch, CONFIG_CENTER__FILE="center.yaml")
 
 
@@ -137,6 +141,29 @@ def test_a_start_takes_all_of_a_file_that_needs_what_redis_says(
     assert follower.live.settings.model.chain == ("third",)
 
 
+def test_a_start_ends_with_a_value_in_redis_that_can_not_be_used(
+    follower: Follower, redis_client: redis.Redis, start: Callable[[Follower], None]
+) -> None:
+    redis_client.hset(keys.CONFIG, mapping=LISTED_AND_A_TYPO)
+
+    with pytest.raises(ConfigError, match=rf"{TYPO} .*\n.*clawdbot config unset NAME"):
+        start(follower)
+
+
+def test_a_start_ends_with_a_file_that_can_not_be_used_or_is_away(
+    follower: Follower, folder: Path, start: Callable[[Follower], None]
+) -> None:
+    (folder / "center.yaml").write_text(
+        "security: {allow_cidrs: {feishu: [192.0.2.0/24]}, qsp: 9}\n"
+    )
+    with pytest.raises(ConfigError, match=r"qsp \(.*center\.yaml line 1\) is not a setting"):
+        start(follower)
+
+    (folder / "center.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"center\.yaml can't be read: No such file"):
+        start(follower)
+
+
 async def _not(condition: object) -> bool:
     return not await condition()  # type: ignore[operator]
 
@@ -160,6 +187,34 @@ async def test_the_ingress_starts_without_redis_and_takes_its_values_when_it_is_
                 return follower.live.settings.security.qps == 7
 
             await eventually(is_taken, SOON_S, "the value is in force")
+
+
+async def test_nobody_is_let_in_until_redis_has_said_who_may_come(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_refused() -> bool:
+        return bool(follower.refused.get("redis"))
+
+    async def is_whole() -> bool:
+        return follower.is_whole
+
+    with RedisServer(folder) as server, server.client() as client:
+        client.hset(keys.CONFIG, mapping=LISTED_AND_A_TYPO)
+        server.stop()
+        follower = follower_of(server.url, monkeypatch)
+        await first_look(follower)
+
+        async with running(follower.live.settings, follower) as gateway:
+            server.start()
+            await eventually(is_refused, SOON_S, "the hash is read, and refused")
+            assert (await gateway.post(build("feishu"))).status == 503
+            ready = await gateway.get("/ready")
+            assert (ready.status, b"configuration centre" in ready.body) == (503, True)
+
+            client.hdel(keys.CONFIG, TYPO)
+            await eventually(is_whole, SOON_S, "the hash is taken")
+            assert (await gateway.post(build("feishu"))).status == 403
+            assert (await gateway.post(build("dingtalk"))).status == 200
 
 
 def test_a_worker_starts_with_the_centres_values_and_follows_them(
@@ -207,13 +262,14 @@ def test_a_worker_without_redis_has_what_is_written_elsewhere(
     folder: Path, monkeypatch: pytest.MonkeyPatch, events: pytest.LogCaptureFixture
 ) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
-    follower = follower_of(url, monkeypatch, SECURITY__QPS="3", CONFIG_CENTER__FILE="c.yaml")
+    follower = follower_of(url, monkeypatch, SECURITY__QPS="3")
 
     center = ConfigCenter(follower)
     center.tell()
 
     assert center.live.settings.security.qps == 3
-    assert [facts["source"] for facts in told(events, "config.unread")] == ["file", "redis"]
+    assert not center.is_whole
+    assert [facts["source"] for facts in told(events, "config.unread")] == ["redis"]
 
 
 def test_a_forked_process_follows_by_itself_and_tells_nothing(

@@ -12,6 +12,7 @@ import pytest
 from shared.config.center import Center, Taken
 from shared.config.follow import Follower
 from shared.config.written import read_written
+from shared.errors import ConfigError
 from tests.unit.test_config_center import ENVIRON
 
 
@@ -45,12 +46,12 @@ def told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Told:
     return Told(tmp_path, caplog)
 
 
-def test_a_file_that_is_away_is_told_once_and_holds_up_nothing(told: Told) -> None:
+def test_a_file_that_goes_away_is_told_once_and_holds_up_nothing(told: Told) -> None:
+    told.follower.begin()
     facts = {"source": "file", "error": "FileNotFoundError"}
     assert [told.look(), told.look()] == [[("config.unread", facts)], []]
 
     told.file.write_text("model: {systemPrompt: 'a ${ENV:PROMPT}'}\n")
-    told.follower.begin()
     names = ["model.system_prompt"]
     assert told.look() == [("config.changed", {"source": "file", "settings": names})]
     assert told.prompt == "a of a variable"
@@ -58,6 +59,68 @@ def test_a_file_that_is_away_is_told_once_and_holds_up_nothing(told: Told) -> No
     told.file.unlink()
     assert [event for event, _ in told.look()] == ["config.unread"]
     assert told.prompt == "a of a variable"
+
+
+def faults_at_start(follower: Follower) -> list[str]:
+    with pytest.raises(ConfigError) as failed:
+        follower.begin()
+    return failed.value.problems
+
+
+def test_nothing_is_built_while_the_file_is_away(told: Told) -> None:
+    told.look()
+
+    (fault,) = faults_at_start(told.follower)
+
+    assert fault.startswith("CLAWDBOT_CONFIG_CENTER__FILE")
+    assert fault.endswith(f"{told.file} can't be read: No such file or directory")
+
+
+def test_nothing_is_built_of_a_file_that_can_not_be_used(told: Told) -> None:
+    told.file.write_text("security: {allow_cidrs: {feishu: [192.0.2.0/24]}, qsp: 9}\n")
+    told.look()
+
+    (fault,) = faults_at_start(told.follower)
+
+    assert f"{told.file} line 1) is not a setting" in fault
+
+
+def test_what_the_file_needs_may_be_in_a_redis_that_is_away(told: Told) -> None:
+    told.file.write_text("model: {chain: [third]}\n")
+    told.look()
+    told.follower.miss("redis", ConnectionError())
+
+    faults = faults_at_start(told.follower)
+
+    assert "third" in faults[0]
+    assert faults[-1].startswith("Redis can't be read (ConnectionError)")
+
+
+def test_nothing_is_built_of_what_redis_says_and_can_not_be_used(told: Told) -> None:
+    told.file.write_text("")
+    told.look()
+    told.follower.take_hash({"security.qps": "many", "security.allow_cidrs.feishu": "192.0.2.0/24"})
+
+    faults = faults_at_start(told.follower)
+
+    assert faults[0] == "security.qps (Redis): must be a whole number"
+    assert faults[-1].endswith("clawdbot config unset NAME")
+
+
+def test_who_was_built_without_redis_is_late_once_it_says_what_can_be_used(told: Told) -> None:
+    told.file.write_text("")
+    told.look()
+    told.follower.miss("redis", ConnectionError())
+    told.follower.begin()
+    assert not told.follower.is_whole
+    assert not told.follower.is_late
+
+    told.follower.take_hash({"security.qps": "many"})
+    assert not told.follower.is_late
+    told.follower.take_hash({"port": "1"})
+
+    assert told.follower.is_late
+    assert told.follower.waits_for_restart
 
 
 def test_a_file_that_is_replaced_or_whose_folder_is_swapped_is_seen(

@@ -14,7 +14,8 @@ def look(subject: Subject) -> Iterator[Finding]:
     for fault in subject.unknown:
         yield warning(
             fault,
-            "All checks look with the other settings: what the gateway runs with may differ.",
+            "All checks look with the other settings: what the gateway runs with may differ. No "
+            "program starts with a value that can't be used.",
             "correct it, or see the check redis",
             "clawdbot config check",
         )
