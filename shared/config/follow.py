@@ -1,4 +1,4 @@
-"""Following the configuration centre in a running process: what is news, and what the log says.
+"""Following the configuration centre in a running process: what is news, and what the logs say.
 
 The file is read here; what Redis says is handed in by each side's own client.
 """
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
+from shared import audit
 from shared.config.center import (
     REDIS_ORIGIN,
     SOURCES,
@@ -21,7 +22,7 @@ from shared.config.center import (
 from shared.config.live import Live
 from shared.config.load import Loaded
 from shared.config.problems import label_of
-from shared.config.sources import Layer
+from shared.config.sources import Layer, otherwise
 from shared.config.written import read_written
 from shared.config.yaml_file import YamlFile
 from shared.errors import ConfigError
@@ -50,7 +51,9 @@ class Follower:
         self.is_whole = False  #: no place was away when the process was built
         self._why_away: dict[Source, str] = {}
         self._waiting: frozenset[str] = frozenset()
+        self._layers: dict[Source, Layer] = {}  #: what is taken of each place
         self._untold: list[tuple[int, str, dict[str, Any]]] = []
+        self._unaudited: list[tuple[str, dict[str, Any]]] = []
 
     @property
     def live(self) -> Live:
@@ -130,14 +133,22 @@ class Follower:
             self._untold.append((logging.WARNING, "config.unread", facts))
 
     def tell(self) -> None:
-        """Log what has happened since the last time."""
+        """Log what has happened since the last time.
+
+        What came of a change goes into the audit trail, too, which no log level silences: the
+        change itself may be the level's, and whoever wrote it needed no command of ours.
+        """
         untold, self._untold = self._untold, []
         for level, event, facts in untold:
             logger.log(level, event, extra={"metadata": facts})
+        unaudited, self._unaudited = self._unaudited, []
+        for event, facts in unaudited:
+            audit.write(audit.ACTIONS, event, **facts)
 
     def forget(self) -> None:
         """Leave what has happened to another process to tell."""
         self._untold.clear()
+        self._unaudited.clear()
 
     def _faults_at_start(self) -> list[str]:
         faults = [*self.refused.get("file", ())]
@@ -168,6 +179,7 @@ class Follower:
         if "log.level" in taken.changed:
             logging.getLogger().setLevel(self.live.settings.log.level)
         self._note(taken)
+        self._note_for_audit(taken, layer)
         self._seen[source] = said  # at the end: who is forked before it takes all of it once more
 
     def _note(self, taken: Taken) -> None:
@@ -183,6 +195,17 @@ class Follower:
             told = {**facts, "settings": sorted(news)}
             self._untold.append((logging.WARNING, "config.restart_needed", told))
         self._waiting = frozenset(taken.waiting)
+
+    def _note_for_audit(self, taken: Taken, layer: Layer) -> None:
+        """Everything that the place says otherwise than before, by its name."""
+        facts: dict[str, Any] = {"source": taken.source, "at_start": not self._center.is_running}
+        if taken.problems:
+            self._unaudited.append(("config.not_taken", {**facts, "problems": [*taken.problems]}))
+            return
+        before, self._layers[taken.source] = self._layers.get(taken.source, {}), layer
+        if names := otherwise(before, layer):
+            facts |= {"settings": names, "restart_needed": [*taken.waiting]}
+            self._unaudited.append(("config.taken", facts))
 
 
 def make_follower() -> Follower:

@@ -83,6 +83,13 @@ def put(layer: Layer, path: Path, given: Given, problems: list[str]) -> None:
         )
 
 
+def otherwise(before: Layer, now: Layer) -> list[str]:
+    """The dotted names of what one says and the other doesn't, or says otherwise."""
+    values = [{path: given.value for path, given in layer.items()} for layer in (before, now)]
+    paths = sorted(before.keys() | now.keys())
+    return [".".join(path) for path in paths if values[0].get(path) != values[1].get(path)]
+
+
 def _is_ours(name: str, value: str) -> bool:
     if name in _LOG_NAMES:
         return True

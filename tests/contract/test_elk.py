@@ -36,6 +36,7 @@ SPREAD = {
     "shared/audit.py": (),  # it hands on what it is given
     "ingress/refusals.py": (*Kind._fields, *_Minute(0.0).summary()),
     "workers/ops/forgetting.py": tuple(each.name for each in fields(Traces)),
+    "shared/config/follow.py": ("at_start", "problems", "restart_needed", "settings", "source"),
     "workers/audit/duty.py": tuple(e.name for e in fields(Report) if e.name != "latest"),
 }
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared import audit
 from shared.config.center import Center, Taken
 from shared.config.follow import Follower
 from shared.config.written import read_written
@@ -33,7 +35,15 @@ class Told:
         self.follower.look_at_file()
         self.follower.look_at_file()
         self.follower.tell()
-        return [(r.getMessage(), r.__dict__["metadata"]) for r in self._caplog.records]
+        return self._lines("shared.config.follow")
+
+    def audited(self) -> list[tuple[str, Any]]:
+        """What the last look left in the audit trail."""
+        return self._lines("shared.audit.audit")
+
+    def _lines(self, logger: str) -> list[tuple[str, Any]]:
+        records = [r for r in self._caplog.records if r.name == logger]
+        return [(r.getMessage(), r.__dict__["metadata"]) for r in records]
 
     @property
     def prompt(self) -> str:
@@ -238,6 +248,60 @@ def test_a_new_value_of_a_secret_is_never_told(told: Told) -> None:
     told.follower.begin()
     told.file.write_text("service: {auth: {akSecret: hush-new}}\n")
 
-    assert told.look() == [
-        ("config.restart_needed", {"source": "file", "settings": ["service.auth.ak_secret"]})
-    ]
+    names = ["service.auth.ak_secret"]
+    assert told.look() == [("config.restart_needed", {"source": "file", "settings": names})]
+    ((event, facts),) = told.audited()
+    assert (event, facts["settings"], facts["restart_needed"]) == ("config.taken", names, names)
+    assert "hush" not in str(facts)
+
+
+@pytest.fixture
+def audited(told: Told) -> Iterator[Told]:
+    """With the audit trail as every program has it."""
+    audit.configure("test")
+    yield told
+    for name in (audit.REFUSALS, audit.ACTIONS):
+        logging.getLogger(f"shared.audit.{name}").setLevel(logging.NOTSET)
+
+
+def test_a_change_is_in_the_audit_trail_also_one_that_silences_the_log(audited: Told) -> None:
+    audited.file.write_text("security: {qps: 9}\n")
+    audited.look()
+    facts = {"log": "audit", "source": "file"}
+    taken = {**facts, "at_start": True, "settings": ["security.qps"], "restart_needed": []}
+    assert audited.audited() == [("config.taken", taken)]
+    audited.follower.begin()
+
+    audited.file.write_text("log: {level: error}\nport: 1\n")
+    assert audited.look() == []
+    names = ["log.level", "port", "security.qps"]
+    taken = {**facts, "at_start": False, "settings": names, "restart_needed": ["port"]}
+    assert audited.audited() == [("config.taken", taken)]
+
+    audited.file.write_text("log: {level: error}\nport: 2\n")
+    audited.look()
+    taken["settings"] = ["port"]
+    assert audited.audited() == [("config.taken", taken)], "not in force before nor after"
+    audited.look()
+    assert audited.audited() == []
+
+
+def test_a_change_that_is_refused_is_in_the_audit_trail(audited: Told) -> None:
+    audited.follower.begin()
+    audited.file.write_text("security: {qps: none}\n")
+    audited.look()
+
+    ((event, facts),) = audited.audited()
+
+    assert (event, facts["source"]) == ("config.not_taken", "file")
+    assert "must be a whole number" in " ".join(facts["problems"])
+
+
+def test_what_a_forked_process_forgets_is_in_no_audit_trail(audited: Told) -> None:
+    audited.follower.begin()
+    audited.follower.take_hash({"security.qps": "9"})
+    audited.follower.forget()
+    audited.file.write_text("")
+    audited.look()
+
+    assert audited.audited() == []
