@@ -22,7 +22,7 @@ from tests.prometheus import RULES, program
 from tests.redis_server import free_port
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]  #: labels and value, by the sample's name
-NOT_WORKERS = {"simulator", "more", "ingress"}
+NOT_WORKERS = {"simulator", "more", "ingress", "flower"}
 
 
 async def worker_addresses(stack: Stack) -> dict[str, str]:

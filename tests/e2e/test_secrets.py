@@ -26,6 +26,7 @@ from shared.envelope import hint_templates
 from shared.state.keys import BotKeys
 from shared.vault import Vault
 from tests.e2e.leaks import Leak, Needles
+from tests.e2e.scraping import worker_addresses
 from tests.e2e.stack import SESSION_START, Stack
 from tests.e2e.talk import Talk, eventually, new_chat
 from tests.redis_content import content
@@ -122,6 +123,7 @@ async def test_no_secret_shows_anywhere_and_a_planted_one_does(run: Run, tmp_pat
     needles = Needles({**credentials(run.stack), **ring, **run.used, **tokens})
     words = Needles({"what somebody wrote": WORDS})
     await gather(run)
+    assert metrics_shown(run) == {"ingress", "process", "push", "Flower"}
 
     assert not (found := needles.found_in(places(run, tmp_path))), told(found)
     assert (
@@ -255,7 +257,8 @@ async def gather(run: Run) -> None:
     paths = [*PAGES, *(f"/worker/{name}" for name in json.loads(workers))]
     paths += [f"/task/{name}" for name in list(json.loads(tasks))[:20]]
     ours = [f"{run.stack.ingress_url}/{name}" for name in ("metrics", "ready?deep=1", "health")]
-    for path in [*paths, *ours]:
+    theirs = [f"http://{address}/metrics" for address in (await addresses_of_both(run)).values()]
+    for path in [*paths, *ours, *theirs]:
         status, body = await page(run, path)
         assert status == 200, path
         run.shown.append((f"page {path}", body))
@@ -263,10 +266,29 @@ async def gather(run: Run) -> None:
         await run.clawdbot(*command.split(), "--json")
 
 
+async def addresses_of_both(run: Run) -> dict[str, str]:
+    """Where each worker shows its metrics."""
+    found = await worker_addresses(run.stack)
+    assert {name.partition("@")[0] for name in found} == {"process", "push"}
+    return found
+
+
 async def many_tasks(run: Run) -> bytes:
     """Flower's list of tasks, once there are enough of them to look through."""
     _, tasks = await page(run, "/api/tasks?limit=200")
     return tasks if tasks.count(b'"args"') >= 10 else b""
+
+
+def metrics_shown(run: Run) -> set[str]:
+    """Whose metrics are looked through: each has one that the others have not."""
+    own = {
+        "ingress": b"clawdbot_ingress_requests_total{",
+        "process": b"clawdbot_model_calls_total{",
+        "push": b"clawdbot_push_sends_total{",
+        "Flower": b"flower_worker_online{",
+    }
+    pages = [text for where, text in run.shown if where.endswith("/metrics")]
+    return {name for name, sample in own.items() if any(sample in text for text in pages)}
 
 
 def places(run: Run, tmp_path: Path) -> Iterator[tuple[str, bytes]]:
