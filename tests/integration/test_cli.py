@@ -16,6 +16,7 @@ from shared.messages import Event, Reply
 from shared.state import keys
 from tests.integration.gateway import environ_for
 from tests.integration.lanes import BOT, USAGE, Bench, event, inbox, outbox
+from tests.integration.terminal import on_terminal
 from tests.redis_server import RedisServer, free_port
 
 NOTICE = Reply(("sorry",), kind="notice")
@@ -83,6 +84,17 @@ def test_dead_list_shows_the_newest_first_with_stage_and_reason(
     assert [line.split()[0] for line in lines] == [newer.trace_id, older.trace_id]
     assert lines[0].endswith("process  feishu:230002: not in the chat")
     assert operator.told("dead", "list", "--limit", "1").splitlines() == lines[:1]
+
+
+def test_dead_list_shows_on_a_terminal_how_far_it_is(operator: Operator, bench: Bench) -> None:
+    letters = 60
+    bench.client.zadd(BOT.dead, {f"{number:024x}": number for number in range(1, letters + 1)})
+
+    shown = on_terminal(operator.environ, "dead", "list", "--limit", str(letters))
+
+    assert "reading" in shown
+    assert "100%" in shown
+    assert f"{letters:024x}" in shown
 
 
 def test_dead_list_for_programs_names_bot_and_message(operator: Operator, bench: Bench) -> None:

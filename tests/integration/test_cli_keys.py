@@ -16,6 +16,7 @@ from shared.cli import cli
 from shared.state.key_ring import DAY_MS, Entry, KeyRing
 from shared.state.keys import RingKeys
 from tests.integration.gateway import environ_for, simulator
+from tests.integration.terminal import on_terminal
 from tests.redis_server import RedisServer, free_port
 from tests.simulator.world import World
 from workers.keys.duty import KeyDuty
@@ -361,6 +362,21 @@ def test_verify_says_which_keys_work(operator: Operator, world: World) -> None:
         fingerprint(OWN): False,
     }
     assert "401" in operator.refused("verify")
+
+
+def test_verify_tells_of_each_key_when_it_is_called_and_when_it_has_answered(
+    operator: Operator, world: World
+) -> None:
+    operator.told("rotate", "--stdin", stdin=FIRST)
+
+    lines = on_terminal(operator.environ, "keys", "verify").splitlines()
+
+    assert lines == [
+        f"calling with {fingerprint(FIRST)}, for 30 s at most",
+        f"{fingerprint(FIRST)}  works",
+        f"calling with {fingerprint(OWN)}, for 30 s at most",
+        f"{fingerprint(OWN)}  works",
+    ]
 
 
 def test_a_pair_that_is_exchanged_is_verified_by_its_exchange(

@@ -44,6 +44,12 @@ def confirm(question: str, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
+def doing(what: str) -> None:
+    """Say what is begun and may take long, if somebody looks on."""
+    if sys.stderr.isatty():
+        click.echo(what, err=True)
+
+
 @contextmanager
 def progress(items: Collection[T], label: str) -> Iterator[Iterable[T]]:
     """`items`, to be gone through under a bar where they are many and somebody looks on."""

@@ -11,8 +11,8 @@ from shared.errors import KeyRefusedError, TaskError
 from shared.state.key_ring import KeyRing
 from workers.keys.pair import KeyPair
 from workers.ops.context import show_json
-from workers.ops.habits import confirm, json_option, yes_option
-from workers.ops.key_desk import Desk, desk_of
+from workers.ops.habits import confirm, doing, json_option, yes_option
+from workers.ops.key_desk import VERIFY_TIMEOUT_S, Desk, desk_of
 from workers.ops.key_rows import row_of, rows_of, show_row
 from workers.ops.pairs import from_file, from_hook, from_stdin, read_pair
 
@@ -120,14 +120,16 @@ def verify(name: str, as_json: bool) -> None:
     Example: clawdbot keys verify --json
     """
     with desk_of(name) as desk:
-        faults = {pair.id: desk.fault_of(pair) for pair in desk.valid()}
+        faults = {}
+        for pair in desk.valid():
+            doing(f"calling with {pair.id}, for {VERIFY_TIMEOUT_S:g} s at most")
+            faults[pair.id] = desk.fault_of(pair)
+            if not as_json:
+                click.echo(f"{pair.id}  {faults[pair.id] or 'works'}")
     if as_json:
         show_json(
             [{"id": key, "works": not why, "why": str(why or "")} for key, why in faults.items()]
         )
-    else:
-        for key, why in faults.items():
-            click.echo(f"{key}  {why or 'works'}")
     if not faults:
         raise click.ClickException(f"the model {name} has no valid key")
     if any(faults.values()):

@@ -44,8 +44,8 @@ def list_letters(limit: int, as_json: bool) -> None:
 
     Example: clawdbot dead list --limit 10
     """
-    with operator() as op:
-        letters = [_summary(op, bot, name) for bot, name in _newest(op, limit)]
+    with operator() as op, progress(_newest(op, limit), "reading") as shown:
+        letters = [_summary(op, bot, name) for bot, name in shown]
     if as_json:
         show_json(letters)
         return
