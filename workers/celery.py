@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 import threading
 from typing import Any
 
@@ -18,6 +19,7 @@ from shared.envelope import PROCESS, QUEUES, hint_templates
 from shared.errors import ConfigError
 from shared.process import open_logs_or_exit, raise_open_files_limit, start_anew
 from workers.config_center import ConfigCenter
+from workers.flower_address import keep_at_home
 from workers.leader import leader_duties
 from workers.limits import time_limits
 from workers.measuring import Measuring
@@ -117,6 +119,8 @@ def _center_or_exit() -> ConfigCenter:
 
 worker_process = WorkerProcess(_center_or_exit())
 app = make_app(worker_process.settings)
+if "flower" in sys.argv:  # `celery -A workers flower`, which is Flower's own command
+    keep_at_home(sys.argv, os.environ)
 
 
 @app.steps["worker"].add

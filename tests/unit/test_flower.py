@@ -1,4 +1,4 @@
-"""`clawdbot flower` never starts a Flower that asks for no password."""
+"""`clawdbot flower` always asks for a password; Celery's own Flower listens at home without one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from shared.cli import cli
-from workers.ops.flower import PASSWORD
+from workers.flower_address import PASSWORD, keep_at_home
 
 
 def started(
@@ -92,3 +92,44 @@ def test_a_password_that_flower_would_not_ask_for_is_refused(
 
     assert result.exit_code == 2
     assert why in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        ((), {}),
+        (("--port=5556",), {}),
+        (("--basic-auth=",), {}),
+        (("--basic-auth=ada:secret,",), {}),
+        ((), {PASSWORD: ""}),
+        (("--auth_provider=flower.views.auth.GoogleAuth2LoginHandler",), {}),
+    ],
+)
+def test_without_a_password_it_listens_on_this_machine(
+    arguments: tuple[str, ...], given: dict[str, str]
+) -> None:
+    environ = dict(given)
+
+    keep_at_home(("celery", "-A", "workers", "flower", *arguments), environ)
+
+    assert environ == {**given, "FLOWER_ADDRESS": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        ((), {PASSWORD: "ada:secret"}),
+        ((), {"FLOWER_AUTH": ".*@example[.]com"}),
+        (("--basic_auth=ada:secret",), {}),
+        (("--auth=.*@example[.]com",), {}),
+        ((), {"FLOWER_ADDRESS": "192.0.2.1"}),
+    ],
+)
+def test_with_a_password_or_an_address_it_listens_where_it_is_told(
+    arguments: tuple[str, ...], given: dict[str, str]
+) -> None:
+    environ = dict(given)
+
+    keep_at_home(("celery", "-A", "workers", "flower", *arguments), environ)
+
+    assert environ == given

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,9 @@ from collections.abc import Mapping, Sequence
 import click
 
 from shared.config import load_settings
+from workers.flower_address import PASSWORD, is_empty, passwords
 
-PASSWORD = "FLOWER_BASIC_AUTH"  #: Flower's own: user:password, several with commas
 USER = "clawdbot"
-_ADDRESSES = "FLOWER_AUTH"  #: Flower's own: a pattern of mail addresses, proved by Google or others
-#: The same as arguments. https://flower.readthedocs.io/en/latest/auth.html
-_ASKING = re.compile(r"-+(basic[-_]auth|auth)(?:=(.*))?")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -40,13 +36,11 @@ def flower(arguments: tuple[str, ...]) -> None:
 
 
 def _asks_for_a_password(arguments: Sequence[str], environ: Mapping[str, str]) -> bool:
-    given = {name: environ[name] for name in (PASSWORD, _ADDRESSES) if environ.get(name)}
     for argument in arguments:
         if not argument.startswith("-"):  # Flower would read none of those behind it
             raise click.UsageError(f"{argument}: Flower's options are written --name=value")
-        if found := _ASKING.fullmatch(argument):
-            given[f"--{found[1]}"] = found[2] or ""
+    given = passwords(arguments, environ)
     for name, value in given.items():
-        if not all(part.strip() for part in value.split(",")):
+        if is_empty(value):
             raise click.UsageError(f"{name}: an empty password is none; set it, or leave it out")
     return bool(given)
