@@ -295,7 +295,7 @@ async def test_metrics_are_prometheus_text_with_labels_from_closed_sets(gateway:
     assert all(name.startswith("clawdbot_") for name in families)
     requests = families["clawdbot_ingress_requests"].samples
     assert {s.labels["platform"] for s in requests} == {"-", "dingtalk", "feishu"}
-    assert {s.labels["bot"] for s in requests} == {"default"}
+    assert {s.labels["bot"] for s in requests} == {"-", "default"}
     assert [s.labels for s in requests if s.value] == [
         {"platform": "dingtalk", "bot": "default", "outcome": "accepted"}
     ]
