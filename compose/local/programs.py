@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from compose.local.ports import Port
 from compose.local.problems import StackError
 from shared.config import Settings
+from shared.envelope import PROCESS
 
 RUN = Path(".run")
 ENV_FILE = RUN / "env"  #: what the stack's programs, and everybody's commands, read as settings
@@ -19,6 +21,7 @@ REDIS_CONFIG = RUN / "redis.conf"
 REDIS_DATA = RUN / "redis"
 
 WORKERS = {"worker-process": "process", "worker-push": "push"}  #: program → queue and worker name
+STOP_MARGIN_S = 15  #: what a worker has to end in, behind its longest task
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,8 @@ class Program:
     command: its first word is looked up in the stack's PATH, which begins with the virtual
         environment; it holds no absolute path, so no folder's name can break it.
     order: lower ones start earlier and stop later; equal ones stop together.
-    stop_wait_s: how long it may take to stop before it is killed.
+    stop_wait_s: how long it may take to stop before it is killed. What has nothing to finish is
+        gone at once.
     """
 
     name: str
@@ -52,6 +56,15 @@ class Plan:
     simulated: tuple[str, ...]
     page: tuple[tuple[str, str], ...]
 
+    @property
+    def stop_s(self) -> int:
+        """The longest that the stack may take to stop: programs of one order stop together."""
+        orders = {program.order for program in self.programs}
+        return sum(
+            max(program.stop_wait_s for program in self.programs if program.order == order)
+            for order in orders
+        )
+
 
 def make_plan(settings: Settings, environ: Mapping[str, str], redis: Path | None) -> Plan:
     """The plan for settings that were read without an earlier run's `.run/env`.
@@ -68,7 +81,7 @@ def make_plan(settings: Settings, environ: Mapping[str, str], redis: Path | None
         Program("watcher", ("python", "-m", "compose.local.watcher"), order=70),
         Program("flower", _flower(flower), order=60),
         Program("beat", _celery("beat", "-s", str(RUN / "beat-schedule"), "--pidfile="), order=50),
-        *(Program(name, worker_command(queue, settings), 40) for name, queue in WORKERS.items()),
+        *(_worker(name, queue, settings) for name, queue in WORKERS.items()),
     ]
     if simulated:
         command = ("python", *simulator_arguments(simulator, ingress, simulated))
@@ -95,6 +108,13 @@ def not_configured(settings: Settings) -> tuple[str, ...]:
 def embeds_redis(settings: Settings) -> bool:
     """Whether nobody set CLAWDBOT_REDIS__URL."""
     return "url" not in settings.redis.model_fields_set
+
+
+def _worker(name: str, queue: str, settings: Settings) -> Program:
+    """It finishes what it has begun: an answer that is cut off is paid for twice."""
+    task_s = settings.answer_timeout_s if queue == PROCESS else settings.task_timeout_s
+    stop_wait_s = math.ceil(task_s) + STOP_MARGIN_S
+    return Program(name, worker_command(queue, settings), order=40, stop_wait_s=stop_wait_s)
 
 
 def worker_command(queue: str, settings: Settings) -> tuple[str, ...]:

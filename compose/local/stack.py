@@ -32,7 +32,8 @@ from shared.config import Settings, load_settings
 from workers.redis_client import connect
 
 REDIS_TIMEOUT_S = 60.0  #: a large append-only file takes a while to load
-STOP_TIMEOUT_S = 90.0
+STOP_MARGIN_S = 10.0  #: for the supervisor itself, behind the programs' own times
+QUIET_STOP_S = 8.0  #: a stop that takes longer says what it waits for
 STRAY_GRACE_S = 12.0
 
 Say = Callable[[str], None]
@@ -127,7 +128,7 @@ class Stack:
 
     def _launch(self, plan: Plan) -> None:
         folder = sockets.make_folder(self._run)
-        state = StackState(str(folder), plan.ready_url, plan.page)
+        state = StackState(str(folder), plan.ready_url, plan.page, plan.stop_s)
         state.write(self._root)
         environ = self._program_environ(plan)
         redis_socket = folder / "redis.sock"
@@ -191,12 +192,16 @@ class Stack:
         return had_processes
 
     def _stop_in_order(self) -> None:
-        running = Supervisor(StackState.read(self._root).supervisor_socket)
+        state = StackState.read(self._root)
+        running = Supervisor(state.supervisor_socket)
         if not running.answers():
             return
-        pids = [running.pid(), *(state.pid for state in running.states() if state.pid)]
+        pids = [running.pid(), *(program.pid for program in running.states() if program.pid)]
         running.shutdown()
-        processes.wait_for(lambda: not processes.living(pids), timeout_s=STOP_TIMEOUT_S)
+        if not processes.wait_for(lambda: not processes.living(pids), timeout_s=QUIET_STOP_S):
+            self._say(f"waiting for answers that have begun, {state.stop_s} s at most")
+            timeout_s = state.stop_s + STOP_MARGIN_S
+            processes.wait_for(lambda: not processes.living(pids), timeout_s=timeout_s)
 
     def _remove_leftovers(self) -> None:
         with suppress(StackError):

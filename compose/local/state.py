@@ -11,15 +11,22 @@ from compose.local.problems import StackError
 from compose.local.supervisor import SOCKET_NAME
 
 _FILE = Path(".run", "stack.json")
+_OLD_STOP_S = 80
 
 
 @dataclass(frozen=True, slots=True)
 class StackState:
-    """sockets: the folder of the unix sockets. page: what to open, as (words, address)."""
+    """What `make down`, `status` and the watcher have to know.
+
+    sockets: the folder of the unix sockets.
+    page: what to open, as (words, address).
+    stop_s: the longest that the programs may take to stop.
+    """
 
     sockets: str
     ready_url: str
     page: tuple[tuple[str, str], ...]
+    stop_s: int
 
     @property
     def supervisor_socket(self) -> Path:
@@ -35,7 +42,8 @@ class StackState:
         try:
             told = json.loads((root / _FILE).read_text("utf-8"))
             page = tuple((words, url) for words, url in told["page"])
-            return cls(told["sockets"], told["ready_url"], page)
+            # A stack of an older version, which `make down` stops after `git pull`, tells no time.
+            return cls(told["sockets"], told["ready_url"], page, told.get("stop_s", _OLD_STOP_S))
         except FileNotFoundError:
             raise StackError("the stack is not up; `make up` starts it") from None
         except (ValueError, KeyError, TypeError) as error:

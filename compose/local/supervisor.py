@@ -24,7 +24,9 @@ from compose.local.programs import RUN, Program
 SOCKET_NAME = "supervisor.sock"
 PID_FILE = "supervisord.pid"
 _START_TIMEOUT_S = 20.0
-_CALL_TIMEOUT_S = 60.0  # stopping a program may take its stop_wait_s
+_CALL_TIMEOUT_S = 60.0  # no call waits for a program; the machine may be busy
+_STOP_GRACE_S = 10.0
+_KILL_TIMEOUT_S = 10.0
 _PROBE_TIMEOUT_S = 5.0
 
 # Paths are relative to the project, and %(ENV_…)s is put in after comments were cut: so a folder's
@@ -118,16 +120,33 @@ class Supervisor:
         self.start(name)
 
     def stop(self, name: str) -> None:
-        """SIGTERM, then SIGKILL; waits for the end. It stays stopped. Twice is no fault."""
+        """SIGTERM, then SIGKILL; waits for the end. It stays stopped. Twice is no fault.
+
+        Its stop_wait_s is the time to finish work in; who is stopped alone, because it is stuck,
+        does none and gets less.
+        """
+        full_name = self._full_name(name)
         try:
-            self._call("stopProcess", self._full_name(name), True)
+            self._call("stopProcess", full_name, False)
+            if not self._ends(name, timeout_s=_STOP_GRACE_S):
+                self._call("signalProcess", full_name, "KILL")
         except xmlrpc.client.Fault as fault:
             if "NOT_RUNNING" not in fault.faultString:
                 raise StackError(f"{name} can't be stopped: {fault.faultString}") from fault
+        if not self._ends(name, timeout_s=_KILL_TIMEOUT_S):
+            raise StackError(f"{name} can't be stopped: SIGKILL did not end it")
 
     def shutdown(self) -> None:
         """Ask it to stop every program, the last started first, and then itself."""
         self._call("shutdown")
+
+    def _ends(self, name: str, *, timeout_s: float) -> bool:
+        """Whether the program has no process any more, in time."""
+
+        def has_ended() -> bool:
+            return not any(state.pid for state in self.states() if state.name == name)
+
+        return processes.wait_for(has_ended, timeout_s=timeout_s)
 
     def _full_name(self, name: str) -> str:
         if name not in self._groups:

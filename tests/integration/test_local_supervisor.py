@@ -151,6 +151,24 @@ def test_embedded_redis_serves_from_an_awkward_folder(run: Path, socket_folder: 
     assert shutil.which(server.name, path=str(server.parent)) is not None
 
 
+def test_who_is_stopped_alone_is_not_waited_for_as_long_as_work_may_take(
+    run: Path, socket_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_STOP_GRACE_S", 0.2)
+    stuck = Program("stuck", ("python3", "-c", IGNORES_SIGTERM), order=1, stop_wait_s=600)
+    launched = launch(run, socket_folder, stuck)
+    pid = running(launched)["stuck"]
+
+    launched.stop("stuck")
+
+    assert processes.living([pid]) == []
+    assert [state.label for state in launched.states()] == ["STOPPED"]
+    launched.stop("stuck")
+    launched.restart("stuck")
+    assert running(launched)["stuck"] != pid
+    launched.stop("stuck")
+
+
 def test_stuck_worker_is_restarted_and_its_busy_neighbour_is_not(
     run: Path, socket_folder: Path, redis_client: redis.Redis
 ) -> None:

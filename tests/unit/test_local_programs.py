@@ -95,6 +95,32 @@ def test_stopping_goes_from_the_ingress_over_the_workers_to_redis(tmp_path: Path
     assert order["worker-push"] < order["watcher"] < order["ingress"] == max(order.values())
 
 
+def test_workers_may_finish_the_longest_that_the_settings_allow(tmp_path: Path) -> None:
+    patience = {
+        program.name: program.stop_wait_s
+        for program in plan(
+            tmp_path, CLAWDBOT_ANSWER_TIMEOUT_S="600.5", CLAWDBOT_TASK_TIMEOUT_S="60"
+        ).programs
+    }
+
+    assert (patience["worker-process"], patience["worker-push"]) == (616, 75)
+    assert patience["ingress"] == 10
+
+
+def test_workers_have_by_default_what_compose_and_the_chart_give_them(tmp_path: Path) -> None:
+    patience = {program.name: program.stop_wait_s for program in plan(tmp_path).programs}
+
+    assert (patience["worker-process"], patience["worker-push"]) == (75, 20)
+
+
+def test_the_whole_stop_is_as_long_as_its_orders_one_after_the_other(tmp_path: Path) -> None:
+    ingress = watcher = flower = beat = simulator = 10
+    workers, redis = 75, 30
+
+    together = ingress + watcher + flower + beat + workers + simulator + redis
+    assert plan(tmp_path).stop_s == together
+
+
 def test_only_the_ingress_listens_beyond_loopback(tmp_path: Path) -> None:
     made = plan(tmp_path, CLAWDBOT_PORT="1234", UP_FLOWER_PORT="1235", UP_SIMULATOR_PORT="1236")
 
