@@ -81,6 +81,16 @@ def test_the_chart_mounts_what_its_values_name() -> None:
     assert {("volumes",), ("volumeMounts",)} <= used
 
 
+def test_a_secret_of_ones_own_beside_values_that_it_would_drop_is_refused() -> None:
+    template = (CHART / "templates/secret.yaml").read_text("utf-8")
+
+    with_own, without = template.split("{{- else }}")
+    assert with_own.startswith("{{- if .Values.existingSecret }}")
+    assert "{{- if or .Values.redis.url .Values.secrets }}\n{{- fail " in with_own
+    assert "kind: Secret" not in with_own
+    assert "kind: Secret" in without
+
+
 def _mismatches(value: Any, rule: dict[str, Any], definitions: Any, where: str) -> Any:
     """The part of JSON Schema that the chart uses: types, names, needed names, choices."""
     if "$ref" in rule:
