@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -79,6 +80,26 @@ def test_the_chart_mounts_what_its_values_name() -> None:
     assert not list(_mismatches(values, schema, schema["definitions"], "values"))
     used = set(map(tuple, _values_used(CHART / "templates/_helpers.tpl")))
     assert {("volumes",), ("volumeMounts",)} <= used
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        ("HTTPS_PROXY", True),
+        ("no_proxy", True),
+        ("REQUESTS_CA_BUNDLE", True),
+        ("CLAWDBOT_ENDPOINT", False),
+        ("LOG_LEVEL", False),
+        ("a-b", False),
+    ],
+)
+def test_the_chart_takes_variables_that_are_no_settings(name: str, fits: bool) -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    values["env"] = {name: "x"}
+
+    assert jsonschema.Draft7Validator(schema).is_valid(values) is fits
+    assert ["env"] in _values_used(CHART / "templates/configmap.yaml")
 
 
 def test_a_secret_of_ones_own_beside_values_that_it_would_drop_is_refused() -> None:
