@@ -49,11 +49,11 @@ e2e-repeat: install ## run the kill cases again and again, N seeds; goes on wher
 bench: install ## measure rate, cost and growth (BASE=ref compares with that version, ARGS=--quick tries it out)
 	@$(PYTHON_BIN) -m tests.bench $(if $(BASE),--base '$(BASE)') $(ARGS)
 
-compose-up: ## the same stack in containers
-	$(COMPOSE) up -d --build --wait
+compose-up: ## the same stack in containers (PROFILE=watch adds Prometheus and Grafana, ARGS= goes to `up`)
+	$(COMPOSE) $(if $(PROFILE),--profile $(PROFILE)) up -d --build --wait $(ARGS)
 
-compose-down: ## stop the containers
-	$(COMPOSE) down
+compose-down: ## stop the containers, those of every profile
+	$(COMPOSE) --profile '*' down $(ARGS)
 
 prometheus: ## fetch Prometheus for the tests of the alerts, if it is not there (Debian)
 	@sh requirements/prometheus.sh

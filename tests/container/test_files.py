@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
+from compose.local.programs import STOP_MARGIN_S
+from shared.config import Settings
 from tests.container.stack import COMPOSE_FILE, ROOT
 
 CHART = ROOT / "helm" / "clawdbot"
@@ -24,6 +27,36 @@ def test_only_the_ingress_is_published_beyond_this_machine() -> None:
     assert set(published) == {"ingress", "flower", "simulator", "prometheus", "grafana"}
     del published["ingress"]
     assert all(port.startswith("127.0.0.1:") for port in published.values())
+
+
+def test_the_ingress_can_be_kept_to_this_machine() -> None:
+    (port,) = yaml.safe_load(COMPOSE_FILE.read_text("utf-8"))["services"]["ingress"]["ports"]
+
+    assert port["host_ip"] == "${UP_INGRESS_ADDRESS:-}"
+    assert port["published"] == "${CLAWDBOT_PORT:-18789}"
+
+
+@pytest.mark.parametrize(
+    ("service", "default"), [("process", "answer_timeout_s"), ("push", "task_timeout_s")]
+)
+def test_workers_stop_and_scale_as_told_and_by_default_with_the_defaults(
+    service: str, default: str
+) -> None:
+    worker = yaml.safe_load(COMPOSE_FILE.read_text("utf-8"))["services"][f"worker-{service}"]
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    stop_s = round(getattr(Settings(), default)) + STOP_MARGIN_S
+
+    assert worker["scale"] == f"${{UP_{service.upper()}_WORKERS:-1}}"
+    assert worker["stop_grace_period"] == f"${{UP_{service.upper()}_STOP:-{stop_s}s}}"
+    assert values[f"worker{service.title()}"]["terminationGracePeriodSeconds"] == stop_s
+
+
+def test_make_compose_up_hands_on_a_profile_and_arguments() -> None:
+    command = ["make", "-n", "compose-up", "PROFILE=watch", "ARGS=--scale redis=0"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    up = "up -d --build --wait --scale redis=0\n"
+    assert told.endswith(f"-f compose/compose.yaml --profile watch {up}")
 
 
 def test_flower_asks_for_a_password() -> None:

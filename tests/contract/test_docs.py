@@ -42,6 +42,16 @@ def test_every_command_of_a_document_exists_with_its_options(document: Path) -> 
     assert wrong == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=shown)
+def test_compose_is_told_where_its_file_and_ours_are(document: Path) -> None:
+    """It looks for `.env` beside its own file, and would take the default ports."""
+    words = " ".join(document.read_text("utf-8").split())
+    written = re.findall(r"docker compose (?!…).{46}", words)
+
+    told = "--env-file .env -f compose/compose.yaml "
+    assert [w for w in written if not w.startswith(f"docker compose {told}")] == []
+
+
 def test_commands_are_found_and_wrong_ones_are_seen() -> None:
     text = "Do `clawdbot dead list --limit 3`, then\n\n```sh\nX=1 clawdbot nonsense  # why\n```\n"
     text += "`clawdbot queue --nonsense`, `make nonsense`, `celery -A workers worker --nonsense`\n"

@@ -11,9 +11,12 @@ from dotenv import dotenv_values
 
 from shared.config import Settings, load_settings
 from shared.config.known import known_settings
+from workers.ops.flower import PASSWORD
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / ".env.example"
+COMPOSE = ROOT / "compose/compose.yaml"
+NO_SETTINGS = ("UP_", PASSWORD)
 NEEDED = {
     "CLAWDBOT_DINGTALK__APP_KEY": "ding1",
     "CLAWDBOT_DINGTALK__APP_SECRET": "s",
@@ -33,10 +36,23 @@ def uncommented(tmp_path) -> Path:
 
 
 def test_example_names_every_setting_with_its_default(uncommented):
-    written = dotenv_values(uncommented, interpolate=False)
+    written = {
+        name: value
+        for name, value in dotenv_values(uncommented, interpolate=False).items()
+        if not name.startswith(NO_SETTINGS)
+    }
 
     assert (written.pop("CLAWDBOT_CONFIG"), written.pop("CLAWDBOT_SECRETS_DIR")) == ("", "")
     assert written == {known.env: known.default for known in known_settings()}
+
+
+def test_example_names_what_compose_reads_besides_with_its_default(uncommented):
+    written = dotenv_values(uncommented, interpolate=False)
+    read = dict(re.findall(r"\$\{(UP_\w+):-([^}]*)\}", COMPOSE.read_text(encoding="utf-8")))
+    del read["UP_ENV_FILE"]  # it names another file than this one
+
+    assert {name: value for name, value in written.items() if name.startswith("UP_")} == read
+    assert written[PASSWORD] == ""
 
 
 def test_example_as_it_is_changes_nothing(tmp_path):
