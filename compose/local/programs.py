@@ -11,6 +11,7 @@ from pathlib import Path
 from compose.local.ports import Port
 from compose.local.problems import StackError
 from shared.config import Settings
+from shared.config.sources import read_env_file
 from shared.envelope import PROCESS
 
 RUN = Path(".run")
@@ -96,6 +97,12 @@ def make_plan(settings: Settings, environ: Mapping[str, str], redis: Path | None
         simulated=simulated,
         page=_page(settings, ingress, flower, simulator, simulated),
     )
+
+
+def with_env_file(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment over `.env`, as Compose takes the ports that are no settings."""
+    written = read_env_file(root / ".env", ".env", [])
+    return {**written, **{name: value for name, value in environ.items() if value}}
 
 
 def not_configured(settings: Settings) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from compose.local.programs import (
     embeds_redis,
     make_plan,
     search_path,
+    with_env_file,
 )
 from compose.local.readiness import Readiness, wait_until_ready
 from compose.local.state import StackState, write_private
@@ -112,7 +113,7 @@ class Stack:
         redis = redis_server.find_server() if embeds_redis(settings) else None
         if redis is None:
             self._check_redis(settings)
-        return make_plan(settings, self._environ, redis)
+        return make_plan(settings, with_env_file(self._root, self._environ), redis)
 
     def _check_redis(self, settings: Settings) -> None:
         with connect(settings, max_connections=1) as client:

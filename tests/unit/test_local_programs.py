@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compose.local.problems import StackError
-from compose.local.programs import Plan, embeds_redis, make_plan
+from compose.local.programs import Plan, embeds_redis, make_plan, with_env_file
 from shared.config import Settings, load_settings
 
 SERVER = Path("/opt/redis/bin/redis-server")
@@ -132,6 +132,15 @@ def test_only_the_ingress_listens_beyond_loopback(tmp_path: Path) -> None:
     assert "--address=127.0.0.1 --port=1235" in commands(made)["flower"]
     assert "--host 127.0.0.1 --port 1236" in commands(made)["simulator"]
     assert "--ingress http://127.0.0.1:1234" in commands(made)["simulator"]
+
+
+def test_ports_that_are_no_settings_are_read_in_the_env_file_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("UP_FLOWER_PORT=1235\nUP_SIMULATOR_PORT=1236\n")
+    environ = {"UP_FLOWER_PORT": "", "UP_SIMULATOR_PORT": "1237"}
+
+    made = make_plan(settings(tmp_path, {}), with_env_file(tmp_path, environ), SERVER)
+
+    assert [port.number for port in made.ports] == [18789, 1235, 1237]
 
 
 @pytest.mark.parametrize("text", ["0", "65536", "x", "-1", "٣"])
