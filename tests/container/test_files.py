@@ -145,6 +145,18 @@ def test_a_secret_of_ones_own_beside_values_that_it_would_drop_is_refused() -> N
     assert "kind: Secret" in without
 
 
+def test_the_notes_tell_the_doctor_where_the_charts_ingress_is() -> None:
+    notes, ingress = (
+        (CHART / "templates" / name).read_text("utf-8") for name in ("NOTES.txt", "ingress.yaml")
+    )
+    name, port = '{{ include "clawdbot.name" . }}-ingress', "{{ .Values.ingress.service.port }}"
+    service = ingress.partition("kind: Service")[2]
+
+    assert f"name: {name}\n" in service
+    assert f"port: {port}\n" in service
+    assert f"-worker-process -- clawdbot doctor --ingress http://{name}:{port}\n" in notes
+
+
 def _mismatches(value: Any, rule: dict[str, Any], definitions: Any, where: str) -> Any:
     """The part of JSON Schema that the chart uses: types, names, needed names, choices."""
     if "$ref" in rule:
