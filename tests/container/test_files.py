@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,21 @@ def test_redis_keeps_every_write() -> None:
 @pytest.mark.parametrize("name", ["Chart.yaml", "values.yaml"])
 def test_the_charts_plain_files_parse(name: str) -> None:
     assert isinstance(yaml.safe_load((CHART / name).read_text("utf-8")), dict)
+
+
+def test_project_and_chart_have_the_version_that_the_changelog_says() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    newest, *released = re.findall(r"^## \[(.+?)\]", changes, re.M)
+
+    if newest != "Unreleased":
+        assert (project["version"], chart["version"]) == (newest, newest)
+        return
+    assert project["version"].endswith(".dev0")
+    assert chart["version"] == chart["appVersion"]
+    assert chart["version"] == project["version"].replace(".dev0", "-dev")
+    assert project["version"].removesuffix(".dev0") not in released
 
 
 def test_the_charts_schema_allows_its_values_and_no_others() -> None:
