@@ -162,6 +162,19 @@ def test_a_secret_of_ones_own_beside_values_that_it_would_drop_is_refused() -> N
     assert "kind: Secret" in without
 
 
+def test_the_charts_pods_are_spread_and_go_where_they_are_sent() -> None:
+    templates = {file.name: file.read_text("utf-8") for file in (CHART / "templates").iterdir()}
+    used = _values_used(CHART / "templates/_helpers.tpl")
+    budget = templates["ingress.yaml"].partition("kind: PodDisruptionBudget")[2]
+
+    for name in ("ingress.yaml", "workers.yaml"):
+        assert '{{- include "clawdbot.placement" (dict "root" ' in templates[name]
+    assert "topologyKey: kubernetes.io/hostname" in templates["_helpers.tpl"]
+    for name in ("nodeSelector", "tolerations", "affinity"):
+        assert [name] in used
+    assert "maxUnavailable: 1" in budget.partition("---")[0]
+
+
 def test_the_notes_tell_the_doctor_where_the_charts_ingress_is() -> None:
     notes, ingress = (
         (CHART / "templates" / name).read_text("utf-8") for name in ("NOTES.txt", "ingress.yaml")
@@ -196,5 +209,6 @@ def _mismatches(value: Any, rule: dict[str, Any], definitions: Any, where: str) 
 
 
 def _values_used(template: Path) -> list[list[str]]:
-    words = template.read_text("utf-8").replace("(", " ").replace(")", " ").split()
+    text = template.read_text("utf-8").replace(".root.Values.", ".Values.")
+    words = text.replace("$", "").replace("(", " ").replace(")", " ").split()
     return [w.removeprefix(".Values.").split(".") for w in words if w.startswith(".Values.")]

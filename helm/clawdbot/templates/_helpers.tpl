@@ -25,6 +25,27 @@ checksum/config: {{ include (print $.Template.BasePath "/configmap.yaml") . | sh
 checksum/secret: {{ include (print $.Template.BasePath "/secret.yaml") . | sha256sum }}
 {{- end }}
 
+{{/* Where the pods of a component may run: as far apart as there is room. For (dict "root" $ "component" …). */}}
+{{- define "clawdbot.placement" -}}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "clawdbot.selector" .root | nindent 8 }}
+        app.kubernetes.io/component: {{ .component }}
+{{- with .root.Values.nodeSelector }}
+nodeSelector: {{ toJson . }}
+{{- end }}
+{{- with .root.Values.tolerations }}
+tolerations: {{ toJson . }}
+{{- end }}
+{{- with .root.Values.affinity }}
+affinity: {{ toJson . }}
+{{- end }}
+{{- end }}
+
 {{/* What all pods have in common. Service links would be taken for settings. */}}
 {{- define "clawdbot.pod" -}}
 automountServiceAccountToken: false
