@@ -66,7 +66,7 @@ lock: install ## write the lock files anew from pyproject.toml
 audit: install ## ask whether a locked package has a known vulnerability; says so where nobody can be asked
 	@$(PYTHON_BIN) requirements/audit.py
 
-clean: ## stop the stack and remove everything made here: .venv, caches, and what Redis holds
+clean: ## stop the stack and remove everything made here but measurements: .venv, caches, and what Redis holds
 	@if [ -d .run ] && [ -x $(PYTHON_BIN) ]; then $(PYTHON_BIN) -m compose.local down; fi
 	@rm -rf .venv .run .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
