@@ -91,7 +91,7 @@ class TokenCache:
     def _fetch(self, fetch: Callable[[], Token], holder: str) -> CachedToken:
         try:
             token = fetch()
-        except Exception:
+        except Exception:  # any: it is raised on, and others wait for the lock
             self._unlock(keys=[self._lock], args=[holder])
             raise
         cached = CachedToken(token.value, holder)
