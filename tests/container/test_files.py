@@ -75,6 +75,17 @@ def test_what_is_mounted_into_containers_is_there() -> None:
     ] == []
 
 
+@pytest.mark.parametrize("extras", ["", "-tokenizer"])
+def test_the_image_finds_the_locks_that_it_may_be_built_from(extras: str) -> None:
+    seen = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    dockerfile = (COMPOSE_FILE.parent / "Dockerfile").read_text("utf-8")
+    lock = f"requirements/runtime{extras}.lock"
+
+    assert (ROOT / lock).is_file()
+    assert f"!{lock}" in seen
+    assert "COPY requirements/runtime${EXTRAS:+-$EXTRAS}.lock " in dockerfile
+
+
 def test_redis_keeps_every_write() -> None:
     redis = yaml.safe_load(COMPOSE_FILE.read_text("utf-8"))["services"]["redis"]["command"]
     options = dict(zip(redis[1::2], redis[2::2], strict=True))

@@ -13,7 +13,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("dev", "runtime")
+#: Lock → the extras that it holds.
+LOCKS = {"dev": ("dev",), "runtime": (), "runtime-tokenizer": ("tokenizer",)}
 #: 3.11.2 is Debian 12's own; some packages need a backport below 3.11.3.
 PYTHONS = ("3.11.2", "3.11.7", "3.12.1", "3.13.0", "3.14.0")
 MACHINES = (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"))
@@ -47,8 +48,8 @@ def environment(python: str, platform: str, machine: str) -> dict[str, str]:
 def project_requirements(name: str) -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     lines = project["build-system"]["requires"] + project["project"]["dependencies"]
-    if name == "dev":
-        lines = lines + project["project"]["optional-dependencies"]["dev"]
+    for extra in LOCKS[name]:
+        lines = lines + project["project"]["optional-dependencies"][extra]
     return [Requirement(line) for line in lines]
 
 
@@ -110,8 +111,9 @@ def test_lock_gives_a_hash_for_every_pin_and_names_no_place(name: str) -> None:
     assert re.search(places, "    # via -r /somewhere/requirements.in")
 
 
-def test_runtime_lock_pins_what_the_development_lock_pins() -> None:
-    runtime, dev = pinned("runtime"), pinned("dev")
+@pytest.mark.parametrize("lock", ["runtime", "runtime-tokenizer"])
+def test_runtime_lock_pins_what_the_development_lock_pins(lock: str) -> None:
+    runtime, dev = pinned(lock), pinned("dev")
 
     assert {name: str(pin) for name, pin in dev.items() if name in runtime} == {
         name: str(pin) for name, pin in runtime.items()

@@ -34,7 +34,7 @@ def counter(tokenizer: Path | None) -> Counter:
     try:
         return _exact(tokenizer)
     except ImportError:
-        reason = "the extra is not installed: pip install 'clawdbot[tokenizer]'"
+        reason = "the extra `tokenizer` is not installed (docs/models.md says how)"
     except Exception as error:  # the library raises a bare Exception for a file it can't read
         reason = f"{tokenizer} can't be used ({type(error).__name__})"
     message = f"CLAWDBOT_CONVERSATION__TOKENIZER: {reason}; tokens are estimated"
