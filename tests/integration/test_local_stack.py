@@ -241,3 +241,24 @@ def test_down_of_what_is_not_up_is_no_fault(local: Local) -> None:
     local.stack.down()
 
     assert local.said == ["nothing was running"]
+
+
+@pytest.mark.matrix  # the answer has to take longer than the 10 s that others have to stop in
+def test_down_waits_for_an_answer_that_has_begun(local: Local) -> None:
+    (local.root / ".env").write_text("CLAWDBOT_TASK_TIMEOUT_S=30\n")
+    local.stack.up()
+
+    async def ask() -> None:
+        credentials = read_env(local.run / "simulator.env")
+        urls = local.url("CLAWDBOT_PORT"), local.url("UP_SIMULATOR_PORT")
+        async with SignedClient(credentials, *urls) as client, asyncio.timeout(WAIT_S):
+            await client.control("model", {"latency_s": 14})
+            await client.send("feishu", conversation="c1", text="hello")
+            while not (await client.stats())["model_in_flight"]:
+                await asyncio.sleep(0.1)
+
+    asyncio.run(ask())
+    local.stack.down()
+
+    assert local.said[-2].startswith("waiting for answers that have begun, ")
+    assert '"reply.written"' in (local.run / "logs/worker-process.log").read_text()
