@@ -20,7 +20,7 @@ class Claim:
     attempt: from 1. since_ms: first attempt in this stage. now_ms: Redis's time at the claim.
     unsure_ms: first send whose outcome nobody knows (None: every earlier send is accounted for).
     is_poison: three processes died on this head in its own turn; don't run it, bury it.
-    waited_s: how long Redis took to tell of it; so much of its task's time is gone.
+    asked_at: when Redis was asked for it (monotonic).
     record: the event's hash. history: JSON turns, oldest first (inboxes only).
     """
 
@@ -32,9 +32,18 @@ class Claim:
     now_ms: int
     unsure_ms: int | None
     is_poison: bool
-    waited_s: float
+    asked_at: float
     record: Mapping[str, str]
     history: Sequence[str]
+
+    @property
+    def waited_s(self) -> float:
+        """Its age by our own clock; so much of its task's time is gone.
+
+        It goes on counting after Redis has told of it: one that comes with the end of another claim
+        is held by nobody until the work on it begins, and this process may be frozen meanwhile.
+        """
+        return time.monotonic() - self.asked_at
 
     @property
     def keys(self) -> LaneKeys:
@@ -95,7 +104,7 @@ def claim_of(wish: Wish, answer: Sequence[Any]) -> Claim:
         now_ms=int(now),
         unsure_ms=int(unsure) if unsure else None,
         is_poison=bool(poison),
-        waited_s=time.monotonic() - wish.asked_at,
+        asked_at=wish.asked_at,
         record=dict(zip(flat[::2], flat[1::2], strict=True)),
         history=history,
     )

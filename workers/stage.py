@@ -92,9 +92,9 @@ class Stage:
         self, claim: Claim, go_on: Callable[[], GoOn], started: float
     ) -> tuple[Attempt, Claim | None]:
         try:
-            # Redis told of it late: it may be somebody else's by now, and its lease is short.
+            # Redis told of it late, or this process stood still since: it may be somebody else's.
             if claim.waited_s > RENEW_INTERVAL_S and not self.lanes.renew([claim])[0]:
-                raise ClaimLostError("the claim ended before Redis told of it")
+                raise ClaimLostError("the claim ended before the work on it began")
             if claim.is_poison:
                 raise PermanentError("poison", "its process died each time it was worked on")
             return Attempt.OK, self.work(claim, go_on)

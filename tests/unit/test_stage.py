@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -22,7 +24,8 @@ from shared.errors import (
     TransientError,
 )
 from shared.messages import Reply
-from workers.claim import Claim, GoOn
+from tests.clock import Clock
+from workers.claim import Claim, GoOn, Wish, claim_of
 from workers.claim_keeper import ClaimKeeper
 from workers.metrics import Metrics
 from workers.outcomes import Attempt
@@ -87,7 +90,7 @@ def a_claim(**changes: Any) -> Claim:
         "now_ms": 1_000_000,
         "unsure_ms": None,
         "is_poison": False,
-        "waited_s": 0.0,
+        "asked_at": time.monotonic(),
         "record": {},
         "history": (),
         **changes,
@@ -97,7 +100,7 @@ def a_claim(**changes: Any) -> Claim:
 
 def run(
     recorder: Recorder,
-    work: Callable[[Claim], None],
+    work: Callable[[Claim], Claim | None],
     notice: Callable[[Claim, Exception], Reply | None] = lambda *_: NOTICE,
     metrics: Metrics | None = None,
 ) -> None:
@@ -176,7 +179,7 @@ def test_a_claim_that_nobody_answers_ends_the_task(
 
 @pytest.mark.parametrize(("waited_s", "renewals"), [(0.1, 0), (6.0, 1)])
 def test_a_claim_told_of_late_is_renewed_first(waited_s: float, renewals: int) -> None:
-    recorder, seen = Recorder(a_claim(waited_s=waited_s)), []
+    recorder, seen = Recorder(a_claim(asked_at=time.monotonic() - waited_s)), []
 
     run(recorder, seen.append)
 
@@ -184,10 +187,43 @@ def test_a_claim_told_of_late_is_renewed_first(waited_s: float, renewals: int) -
 
 
 def test_a_claim_told_of_after_its_end_is_not_worked_on() -> None:
-    recorder = Recorder(a_claim(waited_s=6.0), is_held=False)
+    recorder = Recorder(a_claim(asked_at=time.monotonic() - 6), is_held=False)
 
     run(recorder, failing(AssertionError("it was run")))
 
+    assert recorder.told == []
+
+
+class Freezing(Metrics):
+    """The process stands still for `for_s` after each attempt, before anything else happens."""
+
+    def __init__(self, clock: Clock, for_s: float) -> None:
+        super().__init__()
+        self._clock, self._for_s = clock, for_s
+
+    def attempted(self, *args: Any) -> None:
+        super().attempted(*args)
+        self._clock.now += self._for_s
+
+
+@pytest.mark.parametrize(("for_s", "renewals", "worked_on"), [(0.1, 0, 2), (16.0, 1, 1)])
+def test_a_claim_that_came_with_another_ones_end_ages_until_it_is_worked_on(
+    monkeypatch: pytest.MonkeyPatch, for_s: float, renewals: int, worked_on: int
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("workers.claim.time", SimpleNamespace(monotonic=clock))
+    wish = Wish.of(GoOn(wanted=True))
+    told = ["claimed", LANE, "trace-2", 1, "1000000", "", 0, "1000000", [], []]
+    following = [claim_of(wish, told)]
+    recorder, seen = Recorder(a_claim(asked_at=clock.now), is_held=False), []
+
+    def work(claim: Claim) -> Claim | None:
+        seen.append(claim)
+        return following.pop() if following else None
+
+    run(recorder, work, metrics=Freezing(clock, for_s))
+
+    assert (recorder.renewals, len(seen)) == (renewals, worked_on)
     assert recorder.told == []
 
 
