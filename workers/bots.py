@@ -9,7 +9,7 @@ import redis
 
 from shared.config import Settings
 from shared.config.live import Live
-from shared.errors import PermanentError
+from shared.errors import PermanentError, TransientError
 from shared.messages import Event, Token
 from shared.platforms import PLATFORMS, load
 from shared.platforms.base import Outbound
@@ -37,8 +37,15 @@ class WorkerBot:
     tokens: TokenCache
 
     def event(self, record: Mapping[str, str]) -> Event:
-        """The event of a record, its secret address readable again."""
-        return Event.from_wire(record["event"], self.vault.open)
+        """The event of a record, its secret address readable again.
+
+        Raises:
+            TransientError: this process has no key for it; while secrets are changed, another has.
+        """
+        try:
+            return Event.from_wire(record["event"], self.vault.open)
+        except PermanentError as error:
+            raise TransientError(error.code, error.detail) from error
 
     def rehearses(self, event: Event) -> bool:
         """Whether `event` is our own and reaches nobody. Raises: see `is_rehearsal`."""
@@ -60,12 +67,12 @@ class Bots:
         """The bot whose lane was claimed.
 
         Raises:
-            PermanentError: it is not configured (any more).
+            TransientError: this process doesn't know it; while a bot is added, another one does.
         """
         prefix = claim.keys.bot.prefix
         bot = self._by_prefix.value.get(prefix)
         if bot is None:
-            raise PermanentError("bot:unknown", f"no bot {prefix} is configured: add it, replay")
+            raise TransientError("bot:unknown", f"no bot {prefix} is configured: add it, replay")
         return bot
 
 

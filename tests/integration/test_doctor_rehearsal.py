@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import cast
 
 import pytest
 
@@ -11,6 +12,8 @@ from tests.integration.doctor import Doctor, http
 from tests.integration.gateway import build, running, settings_for
 from tests.integration.slow_server import sending, serving
 from tests.redis_server import RedisServer
+from workers.ops.context import Operator
+from workers.ops.doctor.checks.rehearsal import _outcome
 
 REFUSALS = [
     ("401 Unauthorized", "failed", "these settings"),
@@ -46,3 +49,18 @@ async def test_a_rehearsal_that_gets_a_busy_reply_says_so(
     (finding,) = [f for f in report.findings("rehearsal") if f["seen"].startswith("dingtalk")]
     assert "busy reply" in finding["seen"]
     assert "takes no messages in" in finding["means"]
+
+
+@pytest.mark.parametrize("code", ["bot:unknown", "vault:unreadable"])
+def test_a_rehearsal_that_workers_can_t_read_is_a_fault_of_settings_before_it_dies(
+    code: str, redis_server: RedisServer
+) -> None:
+    bot = settings_for(redis_server.url).all_bots()[0]
+    failed = {"ms": 2, "what": f"process, attempt 1 by w: {code}: …", "code": code}
+    way = {"fate": "waiting for the model", "steps": [{"ms": 1, "what": "accepted"}, failed]}
+
+    finding = _outcome(cast(Operator, None), bot, way, took_ms=1.0)
+
+    assert finding.status == "failed"
+    assert code in finding.seen
+    assert "give ingress and workers the same settings" in finding.cure

@@ -32,6 +32,8 @@ from workers.ops.way import follow
 FOLLOWED_S = 15.0
 POLL_S = 0.05
 REFUSED_ADDRESS = 403
+#: What workers of other settings than the ingress's fail with, until its time is over.
+TRIED_AGAIN = frozenset({"bot:unknown", "vault:unreadable"})
 
 Way = dict[str, Any]  #: see `workers.ops.way.follow`
 
@@ -105,8 +107,11 @@ def _followed(op: Operator, keys: BotKeys, trace_id: str) -> Way:
 def _outcome(op: Operator, bot: Bot, way: Way, took_ms: float) -> Finding:
     if way["fate"] == "answered":
         return ok(f"{title(bot)}: HTTP 200 after {took_ms:.0f} ms{_times(way)}")
+    last = way["steps"][-1]
     if way["fate"] == "dead":
-        return _dead(bot, way)
+        return _unread(bot, f"then died: {last['what']}")
+    if last.get("code") in TRIED_AGAIN:
+        return _unread(bot, f"waits for a worker that can read it: {last['what']}")
     return _waiting(op, bot, way)
 
 
@@ -161,9 +166,9 @@ def _elsewhere(bot: Bot) -> Finding:
     )
 
 
-def _dead(bot: Bot, way: Way) -> Finding:
+def _unread(bot: Bot, what: str) -> Finding:
     return failed(
-        f"{title(bot)}: it was taken in and then died: {way['steps'][-1]['what']}",
+        f"{title(bot)}: it was taken in and {what}",
         "The workers could not read what the ingress recorded: people's messages die, too.",
         "give ingress and workers the same settings (bots, secrets, CLAWDBOT_MASTER_KEY), restart",
         "clawdbot dead list",
