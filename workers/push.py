@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -159,7 +160,8 @@ class Push:
         try:
             return bot.outbound.read_reply(route, self._client.send(request, deadline))
         except TokenRejectedError:
-            bot.tokens.drop(token.version)
+            with suppress(RedisError):  # the send certainly didn't happen: that is what is recorded
+                bot.tokens.drop(token.version)
             raise
 
     def _token(self, bot: WorkerBot, deadline: Deadline) -> CachedToken:

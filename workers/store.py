@@ -16,8 +16,8 @@ from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import (
     ConnectionError,
     MasterDownError,
-    OutOfMemoryError,
     ReadOnlyError,
+    RedisError,
     ResponseError,
     TimeoutError,
 )
@@ -238,8 +238,11 @@ class Lanes:
         return int(forget(keys=[bot.usage(day) for day in days], args=[consumer, others]))
 
     def count(self, bot: BotKeys, what: str) -> None:
-        """Add one to a counter that is not part of the conservation equation."""
-        with suppress(OutOfMemoryError):  # a full Redis must not keep the reply from going out
+        """Add one to a counter that is not part of the conservation equation.
+
+        A Redis that is full or away costs the count, not the attempt that it stands beside.
+        """
+        with suppress(RedisError):
             self._client.hincrby(bot.counts, what, 1)
 
     def mark_stopping(self) -> None:

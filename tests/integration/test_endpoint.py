@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.errors import (
     BreakerOpenError,
@@ -52,7 +53,7 @@ class Keys:
     """In the place of a key source: one key, or `failure`."""
 
     def __init__(self) -> None:
-        self.failure: TaskError | None = None
+        self.failure: Exception | None = None
 
     def usable(self, _: Deadline) -> Iterator[ModelKey]:
         if self.failure is not None:
@@ -161,6 +162,20 @@ def test_a_cloud_that_gives_no_key_now_is_not_the_models_failure(
     assert bench.is_open, "nobody knows whether the model is back"
     bench.keys.failure = None
     assert bench.ask(hello) == "hello"
+
+
+def test_keys_that_redis_does_not_give_are_a_failed_attempt_and_no_word_of_the_model(
+    bench: Bench,
+) -> None:
+    bench.await_probe()
+    bench.keys.failure = RedisConnectionError("cut")
+
+    with pytest.raises(TransientError, match="keys:redis"):
+        bench.ask(hello)
+
+    assert bench.is_open, "nobody knows whether the model is back"
+    bench.keys.failure = None
+    assert bench.ask(hello) == "hello", "the probe was given back"
 
 
 def test_a_probe_that_the_model_refuses_closes_the_breaker(bench: Bench) -> None:

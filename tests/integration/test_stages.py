@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.config.live import Live
 from shared.messages import Event
@@ -501,6 +502,43 @@ def test_a_refused_token_is_dropped_and_one_new_one_fetched(platform: str, stack
     assert stack.is_answered(second)
     assert fetches.hits == 2
     assert len(stack.sends()) == 2
+
+
+def away(*_: Any, **__: Any) -> Any:
+    """In the place of a call to Redis."""
+    raise RedisConnectionError("cut")
+
+
+def test_a_refused_token_that_redis_does_not_drop_is_a_failed_attempt_of_a_known_outcome(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.push(stack.answer(FEISHU, text="one"))
+    stack.world.feishu_tokens.expire()
+    event = stack.answer(FEISHU, text="two")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.tokens.TokenCache.drop", away)
+        stack.push(event)
+
+    state = stack.state(stack.outbox(event))
+    assert "claim" not in state, "it waits for its retry, and not for the lease's end"
+    assert "unsure" not in state
+    stack.make_due(stack.outbox(event))
+    stack.push(event)
+    assert stack.is_answered(event)
+
+
+def test_a_count_that_redis_does_not_take_costs_no_attempt(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = stack.answer(DINGTALK)
+    with_uncertainty(stack, event, MINUTE_MS)
+    monkeypatch.setattr(stack.runtime.redis, "hincrby", away)
+
+    stack.push(event)
+
+    assert stack.is_answered(event)
+    assert len(stack.sends()) == 1
 
 
 def test_a_platform_that_refuses_every_token_is_tried_again_later(stack: Stack) -> None:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
+from redis.exceptions import RedisError
+
 from shared.errors import (
     BusyError,
     DeadlineError,
@@ -135,10 +137,12 @@ class Endpoint:
             raise NoKeyError(error.code, error.detail) from error
         except TransientError as error:
             raise _KeyAwaitedError(error) from None  # it is raised itself in the end
+        except RedisError as error:  # ring and exchanged keys are there; nothing was asked
+            raise _KeyAwaitedError(TransientError("keys:redis", type(error).__name__)) from error
 
 
 class _KeyAwaitedError(Exception):
-    """The cloud that exchanges pairs gives no key now; `why` is its error, no word of the model."""
+    """No key can be got now: `why` is an error of the cloud that exchanges pairs, or of Redis."""
 
     def __init__(self, why: TransientError) -> None:
         super().__init__(why.code)
