@@ -149,6 +149,25 @@ def test_an_undeliverable_answer_is_a_dead_letter_and_the_lane_goes_on(stack: St
     assert "two" in answer.text
 
 
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_notice_in_its_replys_place_has_one_attempt_when_the_replys_time_is_over(
+    failures: int, stack: Stack
+) -> None:
+    first, second = stack.answer(FEISHU, text="one"), stack.answer(FEISHU, text="two")
+    stack.fault("feishu.reply", "status", status=503, times=failures)
+    since = stack.now_ms() - 31 * MINUTE_MS
+    stack.client.hset(LaneKeys(stack.outbox(first)).state, "since", since)
+
+    stack.push(first)
+    assert int(stack.state(stack.outbox(first))["since"]) == since
+    for _ in range(2):
+        stack.push(first)
+
+    assert stack.record(first)["dead_reason"].startswith("gave up")
+    assert stack.is_answered(second)
+    assert len(stack.sends()) == 3 - failures
+
+
 def test_a_conversation_gets_one_notice_a_minute(stack: Stack) -> None:
     stack.fault("model", "status", status=401, times=2)
     events = [stack.write(FEISHU), stack.write(FEISHU)]

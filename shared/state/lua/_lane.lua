@@ -7,7 +7,8 @@
 -- state (HASH, about the head only; gone when the lane is empty)
 --   claim, lease, owner, claimed   the live claim: random id, end in ms, who, since when
 --   last                           the claim that gave the head back for a retry
---   tries, since, retry            attempts; ms of the first one; ms before which not to try
+--   tries, since, retry            attempts; ms of the first one (of a notice in its reply's place: of
+--                                  the reply's); ms before which not to try
 --   losses, turn, own_losses       claims lost; 1: the claim is a suspect's turn; turns lost
 --   unsure                         ms of the first send whose outcome nobody knows; a letter keeps it
 --                                  in its event's record

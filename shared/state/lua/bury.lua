@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- A head that finally failed becomes a dead letter; a notice may take its place in the outbox.
+-- A head that finally failed becomes a dead letter; a notice may take its place in the outbox, and
+-- has what is left of its time there: what stands behind waits no longer than behind any other head.
 -- The notice of a rejected event leaves none: it was rejected all the same.
 --@include _keys
 --@include _lane
@@ -57,8 +58,10 @@ redis.call('HINCRBY', counts, 'dead', 1)
 local speaks = notice ~= '' and redis.call('SET', noticed, 1, 'NX', 'PX', ARGV[8])
 if speaks then redis.call('HSET', event, 'notice', notice) end
 if speaks and stage == 'push' then
+  local since = redis.call('HGET', state_of(lane), 'since')
   redis.call('LSET', lane, 0, '!' .. head)
   redis.call('DEL', state_of(lane))
+  redis.call('HSET', state_of(lane), 'since', since)
   hint(lane, now, 0)
   return 'ok'
 end
