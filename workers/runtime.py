@@ -12,6 +12,7 @@ from shared.envelope import PROCESS, PUSH, hint_templates
 from workers.bots import Bots
 from workers.claim_keeper import ClaimKeeper
 from workers.client import HttpClient
+from workers.limits import GO_ON_S, HARD_MARGIN_S, LONG_GO_ON_S
 from workers.metrics import Metrics
 from workers.model.build import build_models
 from workers.process import Process
@@ -23,13 +24,8 @@ from workers.stage import Stage
 from workers.store import Lanes
 
 MAX_REDIS_CONNECTIONS = 64  #: a call takes a millisecond: many slots share them
-RENEWAL_GRACE_S = 3  #: a claim is renewed this long past its deadline: the hard limit's place
-#: A task takes no further head after this: half of what Celery's soft limit stands behind a
-#: deadline, so that the last head still has its whole time.
-GO_ON_S = 0.5
-#: Where there is no soft limit (`threads`, `gevent`), less than the hard one stands behind. A slow
-#: model's tasks go on, too, then: Celery's way from a hint to a task costs a third of a stage.
-LONG_GO_ON_S = 2.5
+#: A claim is renewed this long past its deadline: for the last head, the hard limit's place.
+RENEWAL_GRACE_S = HARD_MARGIN_S
 
 
 class Runtime:

@@ -114,8 +114,8 @@ def test_a_worker_of_other_settings_is_told(doctor: Doctor, roll: Roll) -> None:
     other = doctor.look("limits", ANSWER_TIMEOUT_S="90")
 
     assert same.statuses("limits") == ["ok", "ok"]
-    assert "process 61 and 63 s" in same.findings("limits")[0]["seen"]
-    assert "push 8 s" in same.findings("limits")[1]["seen"]
+    assert "process 61.5 and 65.5 s" in same.findings("limits")[0]["seen"]
+    assert "push 10.5 s" in same.findings("limits")[1]["seen"]
     assert other.exit_code == 1
     assert PROCESS_WORKER in other.only("limits", "failed")["seen"]
 

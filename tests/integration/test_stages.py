@@ -14,6 +14,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.config.live import Live
+from shared.envelope import PROCESS, PUSH
 from shared.messages import Event
 from shared.state import keys
 from shared.state.keys import LaneKeys
@@ -23,6 +24,7 @@ from tests.simulator.ledger import REPEAT, ModelCall
 from tests.simulator.world import Pace
 from workers.claim import Claim, GoOn
 from workers.claim_keeper import ClaimKeeper
+from workers.limits import time_limits
 from workers.metrics import Metrics
 from workers.runtime import Runtime
 from workers.store import Lanes
@@ -721,6 +723,22 @@ def test_renewing_a_claim_that_is_gone_brings_nothing_back(stack: Stack) -> None
         keeper.renew_all(time.monotonic())
 
     assert stack.state(stack.lane(event)) == {}
+
+
+@pytest.mark.parametrize(("has_soft_limit", "age_s"), [(True, 0.5), (False, 2.5)])
+def test_celerys_limits_stand_behind_the_last_head_that_a_task_goes_on_with(
+    stack: Stack, has_soft_limit: bool, age_s: float
+) -> None:
+    runtime = Runtime(Live(stack.settings), OWNER, 2, Metrics(), has_soft_limit=has_soft_limit)
+    limits = time_limits(stack.settings)
+    timeouts = {PROCESS: stack.settings.answer_timeout_s, PUSH: stack.settings.task_timeout_s}
+
+    for stage in (runtime.process, runtime.push):
+        assert not stage.may_go_on(age_s)
+        last_end_s = age_s + timeouts[stage.name]
+        if has_soft_limit:
+            assert limits[stage.name]["soft_time_limit"] >= last_end_s + 1
+        assert limits[stage.name]["time_limit"] >= last_end_s + 3
 
 
 @pytest.mark.parametrize(("has_soft_limit", "age_s"), [(True, 0.5), (False, 2.5)])
