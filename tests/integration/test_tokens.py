@@ -201,6 +201,27 @@ def test_a_token_that_came_since_it_was_looked_for_is_not_fetched_again(
     assert platform.asked == 1
 
 
+def test_a_lock_whose_answer_was_lost_is_taken_by_who_holds_it(
+    redis_client: redis.Redis, platform: Platform
+) -> None:
+    """The client sends the script again; nobody else would fetch until the lock ends."""
+
+    class LosesAnswers(TokenCache):
+        def __init__(self) -> None:
+            super().__init__(redis_client, BOT.token, VAULT)
+            self._once, self._take_lock = self._take_lock, self._twice
+
+        def _twice(self, **kwargs: object) -> object:
+            self._once(**kwargs)
+            return self._once(**kwargs)
+
+    until = time.monotonic() + 0.5
+    token = LosesAnswers().get(platform.fetch, lambda: until - time.monotonic())
+
+    assert token.value == "t-secret-1"
+    assert not redis_client.exists(f"{BOT.token}:lock")
+
+
 def test_a_young_token_is_kept_when_it_is_refused(
     cache: TokenCache, platform: Platform, redis_client: redis.Redis
 ) -> None:
