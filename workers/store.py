@@ -5,6 +5,7 @@ Scripts get `KEYS` and `ARGV` as `lua/_lane.lua` lays down. Times are Redis's ow
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -211,13 +212,14 @@ class Lanes:
     def replay(self, bot: BotKeys, event_id: str) -> Replayed:
         """Put a dead letter at its lane's tail again, if it is one and still has its text."""
         names = [bot.event(event_id), bot.counts, bot.dead]
-        answer: Replayed = self._run("replay", names, [event_id])
+        answer: Replayed = self._run("replay", names, [event_id, _call_id()])
         return answer
 
     def drop(self, bot: BotKeys, event_ids: Sequence[str]) -> int:
         """Forget dead letters; how many there were."""
-        names = [bot.counts, bot.dead, *(bot.event(i) for i in event_ids)]
-        return int(self._run("drop", names, event_ids))
+        ids = list(dict.fromkeys(event_ids))
+        names = [bot.counts, bot.dead, *map(bot.event, ids)]
+        return int(self._run("drop", names, [_call_id(), *ids]))
 
     def remove_texts(self, bot: BotKeys, event_ids: Sequence[str]) -> int:
         """Dead letters lose what was written; how many had it."""
@@ -225,7 +227,9 @@ class Lanes:
 
     def cancel(self, bot: BotKeys, event_ids: Sequence[str]) -> int:
         """End unfinished events without an answer; how many there were."""
-        return int(self._run("cancel", [bot.counts, *map(bot.event, event_ids)], event_ids))
+        ids = list(dict.fromkeys(event_ids))
+        names = [bot.counts, *map(bot.event, ids)]
+        return int(self._run("cancel", names, [_call_id(), *ids]))
 
     def forget(self, inbox: LaneKeys) -> int:
         """Forget what was said in a conversation; how many entries (of questions, answers)."""
@@ -294,6 +298,11 @@ class Lanes:
         return self._scripts[name](
             keys=[*shared_keys, *names], args=[*self._templates, self._owner, *args]
         )
+
+
+def _call_id() -> str:
+    """Marks what an operator's call did, so that it is told so when its reply was lost."""
+    return secrets.token_urlsafe(9)
 
 
 def _used(usage: Usage | None, writer_ttl_s: int) -> list[Any]:

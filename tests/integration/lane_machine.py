@@ -18,7 +18,8 @@ from shared.state.census import Census
 from shared.state.keys import BotKeys, LaneKeys
 from shared.state.scripts import script
 from tests.integration.lane_dump import Dump
-from tests.integration.lane_model import BOT_CAPACITY, CONVERSATION_CAPACITY, Expected, Lane, Model
+from tests.integration.lane_model import BOT_CAPACITY, CONVERSATION_CAPACITY, Model
+from tests.integration.lane_parts import Expected, Lane
 from tests.integration.lane_worker import Worker, popping, queue_of, read_hint
 from tests.integration.lanes import TEMPLATES
 from workers.claim import Claim, GoOn

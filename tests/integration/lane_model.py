@@ -7,98 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from shared.messages import Event, seen_id
-from shared.state.keys import FAILED_MARK, WORKING_MARK, BotKeys, LaneKeys, event_id_of
+from shared.state.keys import FAILED_MARK, WORKING_MARK, LaneKeys, event_id_of
+from tests.integration.lane_parts import Expected, Head, Lane, Life
 from workers.claim import Claim
 
 BOT_CAPACITY = 12
 CONVERSATION_CAPACITY = 6
 SUSPECT_LOSSES, POISON_LOSSES = 2, 3
-
-
-@dataclass
-class Life:
-    """One accepted event. `place`: inbox, outbox, dead, or as what it ended.
-
-    is_waiting: a notice that it takes longer is to come. fate: what it ends as when its reply was
-    delivered. reserved: tokens that its quota has for it; None: it was not admitted yet. is_unsure:
-    it died, and was perhaps sent before.
-    """
-
-    event: Event
-    place: str = "inbox"
-    has_died: bool = False
-    has_notice: bool = False
-    is_waiting: bool = False
-    died_in: str = ""
-    parts: tuple[str, ...] = ()
-    next_part: int = 0
-    written_back: int = 0
-    fate: str = "answered"
-    reserved: int | None = None
-    is_unsure: bool = False
-
-    @property
-    def bot(self) -> BotKeys:
-        return BotKeys(self.event.platform, self.event.app_id)
-
-    @property
-    def inbox(self) -> str:
-        return self.bot.inbox(self.event.conversation_id)
-
-    @property
-    def is_record(self) -> bool:
-        return self.place in ("inbox", "outbox", "dead")
-
-
-@dataclass
-class Head:
-    """What is known about a lane's first entry; a new head starts anew."""
-
-    claim: Claim | None = None
-    has_lapsed: bool = False
-    is_turn: bool = False
-    owner_was_stopping: bool = False
-    waits: bool = False
-    tries: int = 0
-    losses: int = 0
-    own_losses: int = 0
-    is_unsure: bool = False
-
-    @property
-    def is_live(self) -> bool:
-        return self.claim is not None and not self.has_lapsed
-
-
-@dataclass
-class Lane:
-    """A queue of event ids, or marked ones, and what is known about the first one."""
-
-    name: str
-    entries: list[str] = field(default_factory=list)
-    head: Head = field(default_factory=Head)
-
-    @property
-    def is_outbox(self) -> bool:
-        return self.name.endswith(":outbox")
-
-    def advance(self) -> None:
-        self.entries.pop(0)
-        self.head = Head()
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a claim has to bring."""
-
-    lane: str
-    entry: str
-    attempt: int
-    is_unsure: bool
-    is_poison: bool
-    next_part: int
 
 
 class Model:
@@ -145,8 +62,7 @@ class Model:
     def claim(self, name: str, *, is_stopping: bool) -> Expected | None:
         """What a claim of the lane must bring; None: nothing. `granted` is told its id."""
         lane = self.lane(name)
-        while lane.entries and self._is_orphan(lane.entries[0]) and not lane.head.is_live:
-            lane.advance()
+        self._put_orphans_away(lane)
         head = lane.head
         if not lane.entries or head.is_live or head.waits:
             return None
@@ -169,6 +85,10 @@ class Model:
         )
         next_part = 0 if entry != event_id_of(entry) else self.life(entry).next_part
         return Expected(name, entry, lane.head.tries, lane.head.is_unsure, is_poison, next_part)
+
+    def _put_orphans_away(self, lane: Lane) -> None:
+        while lane.entries and self._is_orphan(lane.entries[0]) and not lane.head.is_live:
+            lane.advance()
 
     def _take_unsure(self, lane: Lane) -> bool:
         """What the head's letter kept, once; notices leave it to the reply."""
@@ -317,8 +237,11 @@ class Model:
             return False
         self.counts[life.bot.prefix, "dead"] -= 1
         life.place = "outbox" if life.died_in == "push" else "inbox"
-        name = LaneKeys(life.inbox).outbox if life.place == "outbox" else life.inbox
-        self.lane(name).entries.append(event_id)
+        life.has_notice = False
+        outbox = self.lane(LaneKeys(life.inbox).outbox)
+        self._put_orphans_away(outbox)
+        lane = outbox if life.place == "outbox" else self.lane(life.inbox)
+        lane.entries.append(event_id)
         return True
 
     def cancel(self, event_id: str) -> bool:

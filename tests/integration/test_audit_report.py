@@ -70,6 +70,17 @@ def interrupt_after(count: int, step: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Lanes, step, interrupted)
 
 
+def send_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the client does when a script's reply was lost."""
+    real = Lanes._run
+
+    def twice(lanes: Lanes, *arguments: Any) -> Any:
+        real(lanes, *arguments)
+        return real(lanes, *arguments)
+
+    monkeypatch.setattr(Lanes, "_run", twice)
+
+
 def now_ms(client: redis.Redis) -> int:
     return int(client.time()[0]) * 1000
 
@@ -216,6 +227,20 @@ def test_what_was_done_before_an_interruption_is_in_the_trail(
     (entry,) = json.loads(run("audit", "report", "--json").output)["latest"]
     assert entry["action"] == action
     assert entry["facts"] == {"letters": 2, "events": [each.trace_id for each in dead[:2]]}
+
+
+@pytest.mark.parametrize(("step", "flags"), [("replay", []), ("drop", ["--yes"])])
+def test_what_was_done_though_the_reply_was_lost_is_in_the_trail(
+    run: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str, flags: list[str]
+) -> None:
+    dead = event()
+    bury(bench, [dead])
+    send_twice(monkeypatch)
+
+    assert run("dead", step, *flags, dead.trace_id).exit_code == 0
+
+    (entry,) = json.loads(run("audit", "report", "--json").output)["latest"]
+    assert entry["facts"] == {"letters": 1, "events": [dead.trace_id]}
 
 
 def test_an_interruption_before_anything_was_done_leaves_no_entry(

@@ -34,7 +34,8 @@ from tests.integration.lane_machine import (
     USED,
     World,
 )
-from tests.integration.lane_model import CONVERSATION_CAPACITY, Lane
+from tests.integration.lane_model import CONVERSATION_CAPACITY
+from tests.integration.lane_parts import Lane
 from tests.integration.lane_worker import Worker
 from tests.redis_server import RedisServer
 from workers.claim import Claim

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -12,9 +14,23 @@ from shared.messages import Reply
 from shared.state import keys
 from shared.state.keys import LaneKeys
 from tests.e2e.processes import wait_until
-from tests.integration.lanes import BOT, USAGE, Bench, event, inbox, outbox
+from tests.integration.lanes import BOT, TEMPLATES, USAGE, Bench, event, inbox, outbox
+from workers.store import Lanes
 
 NOTICE = Reply(("sorry",), kind="notice")
+
+
+class Resending(Lanes):
+    """Loses each reply and sends the script again, as the client does; `between` happens."""
+
+    def __init__(self, bench: Bench, between: Callable[[], None] = lambda: None) -> None:
+        super().__init__(bench.client, owner="cli@host/1", templates=TEMPLATES)
+        self._between = between
+
+    def _run(self, name: str, names: Sequence[str], args: Sequence[Any]) -> Any:
+        super()._run(name, names, args)
+        self._between()
+        return super()._run(name, names, args)
 
 
 def test_only_one_worker_holds_a_lane(bench: Bench) -> None:
@@ -249,6 +265,71 @@ def test_a_replay_joins_the_tail_and_is_answered(bench: Bench) -> None:
 
     assert bench.client.lrange(inbox(first), 0, -1) == [second.trace_id, first.trace_id]
     assert bench.counts() == {"accepted": 2, "dead": 0}
+
+
+def test_a_replay_that_is_sent_again_happens_once(bench: Bench) -> None:
+    """The reply of the first was lost; meanwhile a worker took the event, and it died again."""
+    first = event()
+    bench.accept(first)
+    bench.lanes.bury(bench.claim(first), "model:401", None)
+    sender = Resending(bench, lambda: bench.lanes.bury(bench.claim(first), "model:402", None))
+
+    assert sender.replay(BOT, first.trace_id) == "ok"
+
+    assert bench.counts() == {"accepted": 1, "dead": 1}
+    assert not bench.client.exists(inbox(first))
+    assert bench.lanes.replay(BOT, first.trace_id) == "ok", "another call is another replay"
+
+
+def test_drop_and_cancel_that_are_sent_again_tell_what_the_first_one_did(bench: Bench) -> None:
+    dead, waiting, untouched = event("a"), event("b"), event("c")
+    bench.accept(dead, waiting, untouched)
+    bench.lanes.bury(bench.claim(dead), "model:401", None)
+    ids = [dead.trace_id, waiting.trace_id]
+
+    assert Resending(bench).drop(BOT, [*ids, dead.trace_id]) == 1
+    assert Resending(bench).cancel(BOT, ids) == 1
+
+    assert bench.lanes.drop(BOT, ids) == bench.lanes.cancel(BOT, ids) == 0
+    assert bench.counts() == {"accepted": 3, "dead": 0, "dropped": 1, "cancelled": 1}
+
+
+def test_a_notice_that_waits_is_not_said_after_a_replay(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    bench.lanes.bury(bench.claim(first), "model:401", NOTICE)
+
+    bench.lanes.replay(BOT, first.trace_id)
+
+    assert not bench.client.exists(outbox(first))
+    bench.processed(first)
+    assert bench.claim_reply(first).head == first.trace_id
+
+
+def test_a_notice_that_waits_for_its_retry_does_not_hold_up_a_replay(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    bench.processed(first)
+    bench.lanes.bury(bench.claim_reply(first), "feishu:230002", NOTICE)
+    bench.lanes.retry(bench.claim_reply(first), 60, "feishu:500")
+
+    bench.lanes.replay(BOT, first.trace_id)
+
+    assert bench.claim_reply(first).head == first.trace_id
+
+
+def test_a_replay_waits_behind_a_notice_that_is_being_sent(bench: Bench) -> None:
+    first = event()
+    bench.accept(first)
+    bench.processed(first)
+    bench.lanes.bury(bench.claim_reply(first), "feishu:230002", NOTICE)
+    notice = bench.claim_reply(first)
+
+    bench.lanes.replay(BOT, first.trace_id)
+
+    assert bench.lanes.claim(outbox(first), 1) is None
+    bench.lanes.settle(notice, next_part=1, parts=1)
+    assert bench.claim_reply(first).head == first.trace_id
 
 
 def test_a_dead_push_is_replayed_without_the_model(bench: Bench) -> None:
