@@ -38,7 +38,7 @@ CLAIM_PATIENCE_S = 10.0  #: a claim that was taken but not told would cost its l
 #: A claim is not taken later than this after it was asked for. Shorter than the time from a claim
 #: to Celery's limits, which end who asked.
 CLAIM_VALID_MS = 5000
-NOTICE_INTERVAL_MS = 60_000  #: a conversation gets at most one notice in this time
+NOTICE_INTERVAL_MS = 60_000  #: a conversation gets at most one notice of a kind in this time
 
 Replayed = Literal["ok", "not_dead", "no_text"]
 
@@ -196,8 +196,11 @@ class Lanes:
         return None if answer[0] < 0 else (answer[0], answer[1])
 
     def tell_waiting(self, *, limit: int) -> tuple[int, int]:
-        """Queue the notices that are due: (events looked at, notices queued)."""
-        looked_at, queued = self._run("tell_waiting", [keys.WAITING], [limit])
+        """Queue the notices that are due: (events looked at, notices queued).
+
+        A conversation gets one a minute; who is due in between gets none.
+        """
+        looked_at, queued = self._run("tell_waiting", [keys.WAITING], [limit, NOTICE_INTERVAL_MS])
         return looked_at, queued
 
     def put_off_notice(self, claim: Claim, wait_s: float) -> None:

@@ -13,6 +13,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `{lane}:state` | hash | none | the head's claim, lease, attempts, due time; hint sequence |
 | `{bot}:conv:{c}:history` | list | conversation.ttl_s | `u` and a question, `a` and its answer |
 | `{bot}:conv:{c}:noticed` | string | 60 s | a notice was queued: at most one a minute |
+| `{bot}:conv:{c}:told` | string | 60 s | the word that it takes longer was queued: likewise |
 | `{bot}:counts` | hash | none | accepted, answered, rejected, cancelled, dead, dropped, refusals |
 | `{bot}:dead` | zset | none | dead letters: event id by time of death |
 | `{bot}:usage:{day}` | hash | 40 days | by consumer, `kind:id`: requests and tokens of that day |
@@ -195,6 +196,10 @@ class LaneKeys:
     @property
     def noticed(self) -> str:
         return f"{self.conversation}:noticed"
+
+    @property
+    def told(self) -> str:
+        return f"{self.conversation}:told"
 
 
 @dataclass(frozen=True, slots=True)

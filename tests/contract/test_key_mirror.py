@@ -35,7 +35,8 @@ CONVERSATIONS = [
 DERIVED = """
 return { state_of(ARGV[1]), conversation_of(ARGV[1]), bot_of(ARGV[1]),
   event_of(ARGV[1], ARGV[2]), queue_of(ARGV[1]), counts_of(bot_of(ARGV[1])),
-  seen_of(bot_of(ARGV[1]), 20000), usage_of(bot_of(ARGV[1]), 20000), words_of(20000), WAITING }
+  seen_of(bot_of(ARGV[1]), 20000), usage_of(bot_of(ARGV[1]), 20000), words_of(20000), WAITING,
+  told_of(ARGV[1]) }
 """
 
 
@@ -63,6 +64,7 @@ def test_scripts_and_python_derive_the_same_keys(
             names.bot.usage(20000),
             keys.words(20000),
             keys.WAITING,
+            names.told,
         ]
         assert names.bot == bot
         assert names.outbox == outbox

@@ -314,18 +314,19 @@ class World:
         lane.head.waits = False
 
     def pass_a_minute(self) -> None:
-        """Conversations may get a notice again; the sweeper's lease ended."""
+        """Conversations may get a notice and a word again; the sweeper's lease ended."""
         noticed = [LaneKeys(f"{each}:inbox").noticed for each in self.model.noticed]
-        self.client.delete(keys.SWEEPER, *noticed)
+        told = [LaneKeys(f"{each}:inbox").told for each in self.model.told]
+        self.client.delete(keys.SWEEPER, *noticed, *told)
         self.model.noticed.clear()
+        self.model.told.clear()
 
     def tell_waiting(self, worker: Worker, events: Sequence[Event]) -> None:
         """The time of these events' notices has come."""
         due = {BotKeys(e.platform, e.app_id).event(e.trace_id): 1 for e in events}
         self.client.zadd(keys.WAITING, due, xx=True)
         known = [e.trace_id for e in events if e.trace_id in self.model.lives]
-        expected = self.model.tell_waiting(known)
-        assert worker.tell_waiting(limit=200) == (expected, expected)
+        assert worker.tell_waiting(limit=200) == self.model.tell_waiting(known)
 
     def sweep(self, worker: Worker, lanes: Sequence[str]) -> None:
         """The time to look at `lanes` has come; nobody stays due after a sweep."""

@@ -26,6 +26,7 @@ class Model:
         self.lanes: dict[str, Lane] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         self.noticed: set[str] = set()
+        self.told: set[str] = set()
         self.turn: tuple[str, str] | None = None
         self._seen: set[tuple[str, bytes]] = set()
 
@@ -218,14 +219,18 @@ class Model:
             self.life(claim.head).has_notice = False
         self._finished(claim)
 
-    def tell_waiting(self, event_ids: Iterable[str]) -> int:
-        """Their time has come; how many are still without a word."""
+    def tell_waiting(self, event_ids: Iterable[str]) -> tuple[int, int]:
+        """Their time has come; how many are still without a word, and how many get one."""
+        told_before = len(self.told)
         waiting = sorted({each for each in event_ids if self.lives[each].is_waiting})
         for event_id in waiting:
             life = self.lives[event_id]
             life.is_waiting = False
-            self.lane(LaneKeys(life.inbox).outbox).entries.append(WORKING_MARK + event_id)
-        return len(waiting)
+            lane = LaneKeys(life.inbox)
+            if lane.conversation not in self.told:
+                self.told.add(lane.conversation)
+                self.lane(lane.outbox).entries.append(WORKING_MARK + event_id)
+        return len(waiting), len(self.told) - told_before
 
     def _finished(self, claim: Claim) -> None:
         self.turn_ended(claim)

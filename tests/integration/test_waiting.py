@@ -7,7 +7,7 @@ import pytest
 from shared.errors import ClaimLostError
 from shared.messages import Event, Reply
 from shared.state import keys
-from shared.state.keys import WORKING_MARK
+from shared.state.keys import WORKING_MARK, LaneKeys
 from tests.integration.lanes import BOT, Bench, event, outbox
 from workers.claim import Claim
 from workers.supervision import NOTICES_PER_CALL, Duties
@@ -72,15 +72,36 @@ def test_nobody_is_told_before_the_time(bench: Bench) -> None:
 
 
 def test_who_waits_in_the_queue_a_lane_or_for_a_retry_is_told(bench: Bench) -> None:
-    alone, first, second = event("alone"), event("a"), event("a")
-    wait(bench, alone, first, second)
-    bench.lanes.retry(bench.claim(first), 60, "model:503")
+    alone, first, second, failed = event("alone"), event("a"), event("a"), event("b")
+    bench.accept(first)
+    wait(bench, alone, second, failed)
+    bench.lanes.retry(bench.claim(failed), 60, "model:503")
 
     assert tell(bench) == (3, 3)
     assert tell(bench) == (0, 0)
-    assert replies(bench, alone) == [word(alone)]
-    assert replies(bench, first) == sorted([word(first), word(second)])
-    assert bench.hints("push") == 2
+    assert all(replies(bench, each) == [word(each)] for each in (alone, second, failed))
+    assert bench.hints("push") == 3
+
+
+def test_a_conversation_is_told_once_a_minute_whoever_waits_in_it(bench: Bench) -> None:
+    """Twelve in a group: a robot may say twenty things a minute there, answers included."""
+    others, group = event("alone"), [event("group") for _ in range(12)]
+    wait(bench, *group, others)
+    bench.client.zadd(keys.WAITING, {key(group[0]): 0})
+
+    assert tell(bench) == (13, 2)
+    assert replies(bench, group[0]) == [word(group[0])]
+    assert tell(bench) == (0, 0), "who got no word is not looked at again"
+    told = LaneKeys(outbox(group[0])).told
+    assert 59_000 < bench.client.pttl(told) <= 60_000
+    later = event("group")
+    wait(bench, later)
+    assert tell(bench) == (1, 0)
+    bench.client.delete(told)  # a minute is over
+    last = event("group")
+    wait(bench, last)
+    assert tell(bench) == (1, 1)
+    assert replies(bench, last) == [word(group[0]), word(last)]
 
 
 def test_the_word_is_sent_before_the_answer_and_counts_as_none(bench: Bench) -> None:

@@ -10,4 +10,5 @@ local function usage_of(bot, day) return bot .. ':usage:' .. day end
 local function event_of(lane, id) return bot_of(lane) .. ':event:' .. id end
 local function queue_of(lane) return lane:sub(-7) == ':outbox' and 'push' or 'process' end
 local function history_of(lane) return conversation_of(lane) .. ':history' end
+local function told_of(lane) return conversation_of(lane) .. ':told' end
 local function taken_of(claim) return 'clawdbot:taken:' .. claim end

@@ -1,10 +1,12 @@
 #!lua flags=allow-oom
 -- Who has waited long enough without a word of an answer is told that it takes longer. The notice
 -- goes through the outbox: the reply comes behind it, and what comes behind the reply is an orphan.
+-- A conversation is told once in a while, whoever waits in it: platforms count what a robot says there
+-- (DingTalk silences one that says more than 20 things a minute), and the answers need the room.
 --@include _keys
 --@include _lane
 -- KEYS 6 waiting
--- ARGV 4 events to look at, at most
+-- ARGV 4 events to look at, at most  5 ms within which a conversation is told at most once
 -- Returns {events looked at, notices queued}.
 local now = now_ms()
 
@@ -13,6 +15,7 @@ local function tell(event)
   if not is_record(event) then return 0 end
   local f = redis.call('HMGET', event, 'lane', 'written', 'dead')
   if not f[1] or f[2] or f[3] then return 0 end
+  if not redis.call('SET', told_of(f[1]), 1, 'NX', 'PX', ARGV[5]) then return 0 end
   enqueue(conversation_of(f[1]) .. ':outbox', '~' .. event:match('[^:]+$'), now)
   return 1
 end
