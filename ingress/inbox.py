@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ import redis.asyncio
 
 from ingress.bots import IngressBot
 from ingress.patience import within
-from shared.errors import StateUnavailableError
+from shared.errors import NotRecordedError, StateUnavailableError
 from shared.messages import Event, seen_id
 from shared.state import keys
 from shared.state.scripts import script
@@ -75,6 +75,7 @@ class Inbox:
         Raises:
             StateUnavailableError: Redis did not confirm within `DEADLINE_S`. The event may have
                 been recorded; sent again, it is then a duplicate.
+            NotRecordedError: likewise, while this event still waited for its call.
         """
         waiting = _Waiting(
             lane=bot.keys.inbox(event.conversation_id),
@@ -96,7 +97,8 @@ class Inbox:
             except Exception as error:  # whatever it is, nobody may wait for ever
                 # Those who came meanwhile have waited for the same silent Redis: nobody waits
                 # for longer than one deadline.
-                _refuse([*batch, *self._waiting], error)
+                _refuse(batch, StateUnavailableError, error)
+                _refuse(self._waiting, NotRecordedError, error)
                 self._waiting.clear()
                 continue
             for waiting, answer in zip(batch, answers, strict=True):
@@ -133,9 +135,11 @@ class Inbox:
         return list(answers)
 
 
-def _refuse(batch: list[_Waiting], cause: BaseException) -> None:
-    for waiting in batch:
+def _refuse(
+    those: Iterable[_Waiting], kind: type[StateUnavailableError], cause: BaseException
+) -> None:
+    for waiting in those:
         if not waiting.answer.done():
-            error = StateUnavailableError(f"Redis could not record: {type(cause).__name__}")
+            error = kind(f"Redis could not record: {type(cause).__name__}")
             error.__cause__ = cause
             waiting.answer.set_exception(error)

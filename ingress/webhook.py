@@ -9,7 +9,11 @@
 | to no bot, or not a POST (strays.py) | 404, 405 |
 | body over 1 MiB, or slower than 5 s | 413, 408 |
 | over the QPS limit, or its address is over its own | 429 |
-| Redis can't record it, or a queue is full | 503 (DingTalk with `busy_reply`: 200 and a sentence) |
+| Redis can't record it, or a queue is full | 503 |
+
+DingTalk with `busy_reply`: 200 and a sentence instead of 429 and 503, but only where the event was
+certainly not recorded. Where Redis's answer is missing, it may be: it would be answered after
+"not taken", and a second time when the person sends it again.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from ingress.metrics import Meter
 from ingress.patience import within
 from ingress.refusals import Refusal, Refusals
 from ingress.trace_headers import traced
-from shared.errors import RequestRejectedError, StateUnavailableError
+from shared.errors import NotRecordedError, RequestRejectedError, StateUnavailableError
 from shared.http_values import RawRequest
 from shared.logs import Line, bind_trace
 from shared.messages import Challenge, Event, Ignored
@@ -152,6 +156,7 @@ class Webhook:
 
     async def _accept(self, request: web.Request, event: Event) -> Answer:
         outcome: str
+        is_lost = True
         if self._memory.is_full:
             outcome = "redis_full"
         else:
@@ -159,16 +164,18 @@ class Webhook:
                 outcome = await self._inbox.accept(self._bot, event)
             except StateUnavailableError as error:
                 self._log_outage(event, error)
-                outcome = "unavailable"
+                outcome, is_lost = "unavailable", isinstance(error, NotRecordedError)
         self._log_received(event, outcome)
         status = STATUS[outcome]
         if status == 200:
             return outcome, acknowledge(request, event.trace_id)
-        return outcome, self._refuse(status, outcome, event.trace_id)
+        return outcome, self._refuse(status, outcome, event.trace_id, is_lost=is_lost)
 
-    def _refuse(self, status: int, outcome: str, trace_id: str) -> web.Response:
+    def _refuse(self, status: int, outcome: str, trace_id: str, *, is_lost: bool) -> web.Response:
+        """is_lost: the event was certainly not recorded."""
         headers = {"X-Trace-Id": trace_id}
-        if self._bot.settings.busy_reply and (busy := self._bot.inbound.busy_answer()) is not None:
+        wants_busy = is_lost and self._bot.settings.busy_reply
+        if wants_busy and (busy := self._bot.inbound.busy_answer()) is not None:
             return web.json_response(dict(busy), headers=headers)
         headers["Retry-After"] = RETRY_AFTER_S[status]
         return web.json_response({"error": outcome}, status=status, headers=headers)

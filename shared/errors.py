@@ -7,6 +7,7 @@ ClawdBotError
 │   └── MalformedError        400: authentic or not, it can't be read
 ├── StateError                Redis
 │   ├── StateUnavailableError could not record or answer in time: 503, try again
+│   │   └── NotRecordedError  Redis was not even asked: certainly not recorded
 │   └── ClaimLostError        somebody else has claimed the lane's head: drop the work
 └── TaskError                 a stage's attempt failed
     ├── TransientError        may succeed later
@@ -67,6 +68,10 @@ class StateError(ClawdBotError):
 
 class StateUnavailableError(StateError):
     """Redis did not answer in time, or refused to write."""
+
+
+class NotRecordedError(StateUnavailableError):
+    """Redis was away before it was asked: nothing can have been recorded."""
 
 
 class ClaimLostError(StateError):

@@ -22,7 +22,10 @@ class Inbound(Protocol):
         """
 
     def busy_answer(self) -> Mapping[str, Any] | None:
-        """The body of an HTTP 200 that tells the person to send again; None if there is no such."""
+        """The body of an HTTP 200 that tells the person to send again; None if there is no such.
+
+        It says "not taken": only for what was certainly not recorded.
+        """
 
 
 class Explain(Protocol):

@@ -120,7 +120,7 @@ class BotSettings(BaseModel):
     )
     busy_reply: bool = Field(
         default=False,
-        description="DingTalk: answer a refused message with a text that asks to send it again.",
+        description="DingTalk: answer what was surely not taken with a text: please send it again.",
     )
     reply_mode: Literal["text"] = Field(default="text", description="What replies are made of.")
     model_chain: Names = Field(

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import redis
 
+from ingress.inbox import Inbox
 from shared.config import load_settings
 from shared.messages import digest
 from shared.state import keys
@@ -357,6 +358,32 @@ async def test_a_busy_dingtalk_bot_asks_to_send_again_and_counts_the_refusal(
     assert "resend" in answers[2].json()["text"]["content"]
     assert redis_client.llen(lane("dingtalk")) == 2
     assert await narrow.outcome("dingtalk", "queue_full") == 1
+
+
+async def test_who_was_perhaps_recorded_is_not_asked_to_send_again(
+    narrow: Gateway, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis did it and its reply is lost; another message waited for the next call."""
+    sent = Inbox._send
+
+    async def lose_the_reply(inbox: Inbox, batch: Any) -> None:
+        await sent(inbox, batch)
+        while not inbox._waiting:
+            await asyncio.sleep(0.01)
+        raise TimeoutError
+
+    monkeypatch.setattr("ingress.inbox.MAX_BATCH_EVENTS", 1)
+    monkeypatch.setattr("ingress.inbox.DEADLINE_S", 30)
+    monkeypatch.setattr(Inbox, "_send", lose_the_reply)
+    answers = await asyncio.gather(*(narrow.post(build("dingtalk")) for _ in range(2)))
+
+    waited, perhaps = sorted(answers, key=lambda answer: answer.status)
+    assert (perhaps.status, perhaps.json()) == (503, {"error": "unavailable"})
+    assert perhaps.headers["Retry-After"] == "2"
+    assert waited.status == 200
+    assert "resend" in waited.json()["text"]["content"]
+    assert redis_client.llen(lane("dingtalk")) == 1
+    assert await narrow.outcome("dingtalk", "unavailable") == 2
 
 
 async def test_a_full_conversation_is_refused_and_others_go_on(
