@@ -81,7 +81,35 @@ def test_workers_that_all_serve_both_stages_are_warned_of(doctor: Doctor, roll: 
     report = doctor.look("workers")
 
     assert report.exit_code == 0
-    assert "both@h1, both@h2" in report.only("workers", "warning")["seen"]
+    finding = report.only("workers", "warning")
+    assert finding["seen"].startswith("every worker of process and push serves both stages")
+    assert "both@h1, both@h2" in finding["seen"]
+    assert len(finding["fix"]) == 2
+
+
+@pytest.mark.parametrize(("own", "other"), [("process", "push"), ("push", "process")])
+def test_a_stage_that_has_only_shared_workers_is_warned_of(
+    doctor: Doctor, roll: Roll, own: str, other: str
+) -> None:
+    roll.seen("own@h1", own)
+    roll.seen("both@h1", "process", "push")
+    roll.seen("gone@h1", other, ago_s=600)
+
+    report = doctor.look("workers")
+
+    warnings = [f for f in report.findings("workers") if f["status"] == "warning"]
+    (finding,) = [f for f in warnings if "gone@h1" not in f["seen"]]
+    assert finding["seen"] == f"every worker of {other} serves both stages: both@h1"
+    (command,) = finding["fix"]
+    assert f"-Q {other} " in command
+
+
+def test_a_shared_worker_beside_one_for_each_stage_is_well(doctor: Doctor, roll: Roll) -> None:
+    roll.seen(PROCESS_WORKER, "process")
+    roll.seen(PUSH_WORKER, "push")
+    roll.seen("both@h1", "process", "push")
+
+    assert doctor.look("workers").statuses("workers") == ["ok"] * 3
 
 
 def test_a_worker_that_went_silent_is_told(doctor: Doctor, roll: Roll) -> None:

@@ -23,12 +23,11 @@ def look(subject: Subject) -> Iterator[Finding]:
             yield _nobody(queue, waiting[queue])
     for worker in workers:
         yield _about(worker, sum(waiting[queue] for queue in worker.queues if queue in waiting))
-    if alive and not any(_is_apart(worker) for worker in alive):
-        yield _shared(alive)
+    yield from _shared(alive)
 
 
-def _is_apart(worker: Worker) -> bool:
-    return not set(QUEUES) <= set(worker.queues)
+def _serves_both(worker: Worker) -> bool:
+    return set(QUEUES) <= set(worker.queues)
 
 
 def _nobody(queue: str, waiting: int) -> Finding:
@@ -37,7 +36,7 @@ def _nobody(queue: str, waiting: int) -> Finding:
         f"no live worker for the queue {queue} (hints waiting: {waiting})",
         f"{what} until there is one; nothing is lost.",
         "start one, and let a supervisor keep it running",
-        f"celery -A workers worker -Q {queue} -P threads -c 64 -n {queue}@%h",
+        _start(queue),
     )
 
 
@@ -60,11 +59,20 @@ def _about(worker: Worker, waiting: int) -> Finding:
     return ok(seen)
 
 
-def _shared(workers: Sequence[Worker]) -> Finding:
-    names = ", ".join(worker.name for worker in workers)
-    return warning(
-        f"every worker serves both stages: {names}",
+def _shared(alive: Sequence[Worker]) -> Iterator[Finding]:
+    """A warning, if a queue has live workers and each of them serves the other one, too."""
+    apart = {queue for worker in alive if not _serves_both(worker) for queue in worker.queues}
+    shared = [queue for queue in QUEUES if queue not in apart]
+    both = ", ".join(worker.name for worker in alive if _serves_both(worker))
+    if not both or not shared:
+        return
+    yield warning(
+        f"every worker of {' and '.join(shared)} serves both stages: {both}",
         "A slow platform then holds up the model's calls, and the reverse.",
-        "start one worker for each stage",
-        *(f"celery -A workers worker -Q {q} -P threads -c 64 -n {q}@%h" for q in QUEUES),
+        f"start one worker for {'each stage' if len(shared) > 1 else shared[0] + ' alone'}",
+        *(_start(queue) for queue in shared),
     )
+
+
+def _start(queue: str) -> str:
+    return f"celery -A workers worker -Q {queue} -P threads -c 64 -n {queue}@%h"
