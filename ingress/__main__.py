@@ -59,7 +59,9 @@ async def serve(follower: Follower) -> bool:
     Returns whether it is to be built anew instead: Redis was away when it was, and says something
     now that can't change live.
     """
-    settings = follower.live.settings
+    settings, stop = follower.live.settings, asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
     runner = make_runner(settings, follower)
     await runner.setup()
     try:
@@ -67,9 +69,10 @@ async def serve(follower: Follower) -> bool:
         for warning in settings.warnings():
             logger.warning("settings.warning", extra={"metadata": {"warning": warning}})
         logger.info("ingress.started", extra={"metadata": {"port": settings.port}})
-        return not await _told_to_stop(follower)
+        await _told_to_stop_or_outdated(stop, follower)
     finally:
         await runner.cleanup()
+    return not stop.is_set()
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:
@@ -84,17 +87,14 @@ async def _serve_and_log(follower: Follower) -> bool:
         return await serve(follower)
 
 
-async def _told_to_stop(follower: Follower) -> bool:
-    """False: the gateway is out of date before it has let anybody in."""
-    stop = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+async def _told_to_stop_or_outdated(stop: asyncio.Event, follower: Follower) -> None:
+    """Outdated: before anybody was let in."""
     while not follower.is_whole and not stop.is_set():
         if follower.is_late and follower.waits_for_restart:
-            return False
+            return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), INTERVAL_S)
-    return await stop.wait()
+    await stop.wait()
 
 
 def main() -> int:

@@ -30,7 +30,7 @@ class ConfigCenter:
             await self.look_at_redis(INTERVAL_S)
             self._follower.tell()
             if self._follower.is_late and not self._follower.waits_for_restart:
-                self._follower.begin()  # all that it says is in force: the door may open
+                self._follower.complete()  # the door may open
             if task is None or task.cancelling():
                 return  # redis-py swallows a cancellation while it connects; a stop must not hang
             await asyncio.sleep(INTERVAL_S)

@@ -25,7 +25,7 @@ class TurnedAway:
 
 
 NOT_LISTED = TurnedAway("address", 403)
-SHUT = TurnedAway("unavailable", 503, 2)
+SHUT = TurnedAway("not_ready", 503, 2)
 
 
 class Door:

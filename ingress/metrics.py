@@ -44,7 +44,7 @@ class Meter:
         self._child = lru_cache(partial(metrics.requests.labels, platform, bot))
         self._latency = metrics.latency.labels(platform)
         self._old_secret = metrics.old_secret.labels(platform, bot)
-        for outcome in (*_OF_MESSAGES, "address_limited"):
+        for outcome in (*_OF_MESSAGES, "address_limited", "not_ready"):
             self._child(outcome)
 
     def count(self, outcome: str, seconds: float) -> None:

@@ -10,6 +10,7 @@
 | body over 1 MiB, or slower than 5 s | 413, 408 |
 | over the QPS limit, or its address is over its own | 429 |
 | Redis can't record it, or a queue is full | 503 |
+| before the configuration centre was read (door.py) | 503 |
 
 DingTalk with `busy_reply`: 200 and a sentence instead of 429 and 503, but only where the event was
 certainly not recorded. Where Redis's answer is missing, it may be: it would be answered after

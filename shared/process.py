@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from shared import audit, logs
@@ -22,10 +23,22 @@ def raise_open_files_limit() -> None:
 
 
 def start_anew() -> NoReturn:
-    """Run this very command again in this process: what it was built of is out of date."""
+    """Run this very command again in this process: what it was built of is out of date.
+
+    Celery has obeyed its `--uid` and `--gid` by then, and may not do so twice.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    arguments = sys.orig_argv[1:] if os.geteuid() == 0 else _without_user(sys.orig_argv[1:])
+    os.execv(sys.executable, [sys.executable, *arguments])
+
+
+def _without_user(arguments: Sequence[str]) -> Iterator[str]:
+    is_value = False
+    for argument in arguments:
+        if not is_value and not argument.startswith(("--uid", "--gid")):
+            yield argument
+        is_value = argument in ("--uid", "--gid")
 
 
 def open_logs_or_exit(service: str, log: Log) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
+import signal
+import sys
 import threading
 import time
 
@@ -14,6 +18,10 @@ from shared.config.follow import INTERVAL_S, Follower
 from shared.config.live import Live
 from shared.state import keys
 from workers.redis_client import connect
+
+LOOKS_A_LINE = 60  #: while Redis is awaited
+
+logger = logging.getLogger(__name__)
 
 
 class ConfigCenter:
@@ -42,13 +50,21 @@ class ConfigCenter:
         return self._follower.is_whole
 
     def await_redis(self) -> None:
-        """Return when Redis can be read. To work without it is neither possible nor wanted."""
+        """Return when Redis can be read. To work without it is neither possible nor wanted.
+
+        SIGTERM ends the wait and the process: Celery obeys it only later, and the first process of
+        a container has no other answer to it.
+        """
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         client = _client(self.live.settings)
-        while True:
+        for look in itertools.count():
             _look_at_redis(self._follower, client)
             if "redis" not in self._follower.away:
                 client.connection_pool.disconnect()
                 return
+            if look % LOOKS_A_LINE == 0:
+                metadata = {"setting": "CLAWDBOT_REDIS__URL"}
+                logger.error("redis.awaited", extra={"metadata": metadata})
             time.sleep(INTERVAL_S)
 
     def follow(self) -> None:

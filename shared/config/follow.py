@@ -48,7 +48,7 @@ class Follower:
         self._found = ""  #: in the file, at the last look
         self.away: set[Source] = set()  #: places that could not be read
         self.refused: dict[Source, tuple[str, ...]] = {}  #: what is wrong with those that could
-        self.is_whole = False  #: no place was away when the process was built
+        self.is_whole = False  #: the process is built of all that the places say
         self._why_away: dict[Source, str] = {}
         self._waiting: frozenset[str] = frozenset()
         self._layers: dict[Source, Layer] = {}  #: what is taken of each place
@@ -74,8 +74,12 @@ class Follower:
 
     @property
     def is_late(self) -> bool:
-        """What was away when the process was built has been taken since."""
-        return not self.is_whole and not self.away and not any(self.refused.values())
+        """What Redis says, which was away when the process was built, has been taken since.
+
+        The file was not away then; whatever became of it, what it said last holds.
+        """
+        has_redis = "redis" not in self.away and not self.refused.get("redis")
+        return not self.is_whole and has_redis
 
     @property
     def waits_for_restart(self) -> bool:
@@ -93,6 +97,10 @@ class Follower:
             raise ConfigError(problems)
         self.is_whole = not self.away
         self._center.begin()
+
+    def complete(self) -> None:
+        """All that is late is in force in this process now."""
+        self.is_whole = True
 
     def look_at_file(self) -> None:
         """Read the file, if there is one.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import requests
 
 from shared.state import keys
 from tests.e2e.processes import wait_until
@@ -119,7 +120,7 @@ def test_a_worker_that_started_without_redis_is_built_anew_by_what_it_says(
     with RedisServer(tmp_path) as server, server.client() as client:
         client.hset(keys.CONFIG, "async_processing.thread_pool_size", "3")
         server.stop()
-        with running_worker(tmp_path, server.url) as log:
+        with running_worker(tmp_path, server.url) as (log, _):
             wait_until(lambda: "config.unread" in log.read_text(), SOON_S, "it found no Redis")
             server.start()
             wait_until(lambda: client.hlen(keys.WORKERS) == 1, SOON_S, "it works")
@@ -128,16 +129,53 @@ def test_a_worker_that_started_without_redis_is_built_anew_by_what_it_says(
     assert json.loads(facts)["concurrency"] == 3
 
 
+def test_a_worker_that_waits_for_redis_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    """In a container, as its first process, it has no other answer to SIGTERM than its own."""
+    with RedisServer(tmp_path) as server:
+        server.stop()
+        with running_worker(tmp_path, server.url) as (log, worker):
+            wait_until(lambda: "redis.awaited" in log.read_text(), SOON_S, "it waits")
+            worker.terminate()
+            assert worker.wait(SOON_S) == 0
+
+
+def test_a_file_that_breaks_while_redis_is_awaited_keeps_no_door_shut(tmp_path: Path) -> None:
+    """What it said last holds, as at any other time."""
+    live = tmp_path / "live.yaml"
+    live.write_text("security: {qps: 100}\n")
+    with RedisServer(tmp_path) as server:
+        server.stop()
+        port = free_port()
+        environ = environ_for(
+            server.url, PORT=str(port), HOST="127.0.0.1", CONFIG_CENTER__FILE=str(live)
+        )
+        ingress = IngressProcess(tmp_path, environ)
+        try:
+            assert outcome_of_a_call(port) == "not_ready"
+            live.write_text("security: {qsp: 100}\n")
+            wait_until(lambda: "config.refused" in ingress.log.read_text(), SOON_S, "it is refused")
+            server.start()
+            wait_until(lambda: outcome_of_a_call(port) != "not_ready", SOON_S, "the door opens")
+        finally:
+            assert ingress.stop() == 0
+
+
+def outcome_of_a_call(port: int) -> str:
+    """Of one that proves nothing."""
+    answer = requests.post(f"http://127.0.0.1:{port}/dingtalk/webhook", data=b"{}", timeout=10)
+    return str(answer.json()["error"])
+
+
 @contextmanager
-def running_worker(folder: Path, redis_url: str) -> Iterator[Path]:
-    """Yields its log."""
+def running_worker(folder: Path, redis_url: str) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    """Yields its log, and itself."""
     command = [sys.executable, *WORKER[:-2], "-P", "threads"]
     environ = {**os.environ, "PYTHONPATH": str(ROOT), **environ_for(redis_url)}
     path = folder / "worker.log"
     with path.open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log)
     try:
-        yield path
+        yield path, process
     finally:
         process.terminate()
         try:
