@@ -54,7 +54,8 @@ def test_workers_stop_and_scale_as_told_and_by_default_with_the_defaults(
 
 
 def test_make_compose_up_hands_on_a_profile_and_arguments() -> None:
-    command = ["make", "-n", "compose-up", "PROFILE=watch", "ARGS=--scale redis=0"]
+    command = ["make", "-n", "--no-print-directory", "compose-up", "PROFILE=watch"]
+    command.append("ARGS=--scale redis=0")
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
     up = "up -d --build --wait --scale redis=0\n"
