@@ -4,7 +4,7 @@
 |---|---|---|
 | active | in use | `valid_until`; past it, it is still tried, after all others |
 | next | waits to become active; tried when the active one is refused | `valid_until` |
-| replaced | was active; tried when the others are refused | `accepted_until` |
+| replaced | was active; tried when the others are refused | `accepted_until`, while one is active |
 | archived | out of use, its secret is gone | – |
 """
 
@@ -100,6 +100,15 @@ class KeyRing:
     def next(self) -> Entry | None:
         return next(iter(self._in("next")), None)
 
+    def usable(self, now_ms: int) -> tuple[Entry, ...]:
+        """What may be tried, in that order: what is not past its window.
+
+        An active key never is past it, nor is a replaced one while there is no active key: it was
+        taken out before its successor had proved itself, and nothing might be left.
+        """
+        always: set[State] = {"active"} if self.active else {"replaced"}
+        return tuple(e for e in self.live if e.state in always or not e.is_over(now_ms))
+
     def find(self, key_id: str) -> Entry | None:
         return next((entry for entry in self.entries if entry.id == key_id), None)
 
@@ -121,23 +130,27 @@ class KeyRing:
             )
 
     def activate(self, entry: Entry, *, overlap_ms: int, now_ms: int) -> KeyRing:
-        """`entry`, new or waiting, becomes active; the active one is replaced.
+        """`entry`, new, waiting or taken back, becomes active; what was in use is replaced.
 
-        One that waited is no younger for it, and ends no later than it would have.
+        One that waited is no younger for it, and ends no later than it would have. One that was
+        replaced is as good as new: past its date it would be tried after the key it is to stand
+        in for.
 
         Raises:
-            RingError: it is there already, other than as the next key.
+            RingError: it is the active one already.
         """
         known = self.find(entry.id)
         if known is not None and known.state == "next":
             ends_ms = min(entry.valid_until_ms, known.valid_until_ms)
             entry = replace(entry, created_ms=known.created_ms, valid_until_ms=ends_ms)
-        ring = KeyRing(tuple(e for e in self.entries if e.id != entry.id or e.state != "next"))
+        back: tuple[State, ...] = ("next", "replaced")
+        ring = KeyRing(tuple(e for e in self.entries if e.id != entry.id or e.state not in back))
         until = now_ms + overlap_ms
+        in_use: State = "active" if self.active else "replaced"
         return ring._with(replace(entry, state="active", accepted_until_ms=0))._mapped(
             lambda old: (
                 replace(old, state="replaced", accepted_until_ms=until)
-                if old.state == "active" and old.id != entry.id
+                if old.state == in_use and old.id != entry.id
                 else old
             )
         )
@@ -159,11 +172,10 @@ class KeyRing:
         return self._mapped(lambda old: old.archived() if old.id == key_id else old)
 
     def without_past(self, now_ms: int) -> KeyRing:
-        """What is past its window is archived. An active key never is: nothing would be left."""
+        """What is past its window is archived."""
+        stays = {entry.id for entry in self.usable(now_ms)}
         return self._mapped(
-            lambda old: (
-                old.archived() if old.state in ("next", "replaced") and old.is_over(now_ms) else old
-            )
+            lambda old: old if old.id in stays or old.state == "archived" else old.archived()
         )
 
     def resealed(self, seal_anew: Callable[[str], str]) -> KeyRing:

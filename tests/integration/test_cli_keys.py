@@ -156,6 +156,45 @@ def verified(operator: Operator) -> list[str]:
     return [row["id"] for row in json.loads(operator.told("verify", "--json"))]
 
 
+def test_a_rotation_that_is_undone_by_archiving_locks_nobody_out_days_later(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    operator.told("rotate", "--stdin", stdin=FIRST)
+    operator.told("archive", fingerprint(FIRST), "--yes")
+    assert verified(operator) == [fingerprint(OWN)]
+
+    days_pass(operator, redis_client, 8)
+
+    assert verified(operator) == [fingerprint(OWN)]
+    operator.told("rotate", "--stdin", stdin=SECOND)
+    assert verified(operator) == [fingerprint(SECOND), fingerprint(OWN)]
+
+
+def test_a_rotation_is_taken_back_within_the_window(
+    operator: Operator, redis_client: redis.Redis
+) -> None:
+    operator.told("rotate", "--stdin", stdin=FIRST)
+    days_pass(operator, redis_client, 2)
+
+    operator.told("rotate", "--stdin", stdin=OWN)
+
+    assert verified(operator) == [fingerprint(OWN), fingerprint(FIRST)]
+    days_pass(operator, redis_client, 8)
+    assert verified(operator) == [fingerprint(OWN)]
+
+
+def days_pass(operator: Operator, client: redis.Redis, days: int) -> None:
+    """All that the ring holds is as much older; then its keeper looks at it."""
+    names = [f"{name}_ms" for name in ("created", "valid_until", "accepted_until")]
+    aged = [
+        replace(entry, **{name: getattr(entry, name) - days * DAY_MS for name in names})
+        for entry in ring(client).entries
+    ]
+    client.set(RING, KeyRing(tuple(aged)).to_json())
+    store = RingStore(client, "default", [operator.environ["CLAWDBOT_MASTER_KEY"]])
+    KeyDuty(client, [store], warn_days=14).tick(int(client.time()[0]) * 1000)
+
+
 def test_a_model_that_wants_no_key_has_none_that_is_replaced(
     operator: Operator, redis_client: redis.Redis
 ) -> None:
@@ -421,7 +460,7 @@ def test_a_key_of_the_settings_is_not_archived_but_taken_out_there(operator: Ope
     assert "is from the settings: take it out of ak_secret there" in told
 
 
-def test_an_archived_key_of_the_settings_is_told_to_be_out_of_use(operator: Operator) -> None:
+def test_an_archived_key_of_the_settings_is_told_to_be_the_last(operator: Operator) -> None:
     operator.told("rotate", "--stdin", stdin=OWN)
     operator.told("archive", fingerprint(OWN), "--yes")
 
@@ -429,7 +468,7 @@ def test_an_archived_key_of_the_settings_is_told_to_be_out_of_use(operator: Oper
 
     assert [(row["state"], row["note"]) for row in rows] == [
         ("archived", ""),
-        ("settings", "archived: not used"),
+        ("settings", "archived: used only when no other is left"),
     ]
 
 
@@ -459,6 +498,23 @@ def test_the_master_key_is_rotated_by_sealing_anew(operator: Operator) -> None:
     operator.environ["CLAWDBOT_MASTER_KEY"] = "another master key"
     assert "not listed" not in operator.told("list")
     operator.told("verify")
+
+
+@pytest.mark.parametrize("days", [2, 8])
+def test_after_a_lost_master_key_the_settings_key_is_used_until_another_is_rotated_in(
+    operator: Operator, redis_client: redis.Redis, days: int
+) -> None:
+    operator.told("rotate", "--stdin", stdin=FIRST)
+    operator.environ["CLAWDBOT_MASTER_KEY"] = "another master key"
+    days_pass(operator, redis_client, days)
+    assert verified(operator) == [fingerprint(OWN)]
+
+    for entry in ring(redis_client).live:
+        operator.told("archive", entry.id, "--yes")
+        assert verified(operator) == [fingerprint(OWN)]
+    assert operator.states() == {fingerprint(FIRST): "archived", fingerprint(OWN): "settings"}
+    operator.told("rotate", "--stdin", stdin=SECOND)
+    assert verified(operator)[0] == fingerprint(SECOND)
 
 
 # --- wrong input --------------------------------------------------------------------------------

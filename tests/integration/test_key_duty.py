@@ -93,6 +93,17 @@ def test_what_is_past_its_window_is_archived(
     assert set(told(caplog)) == {("key.archived", "id-next"), ("key.archived", "id-replaced")}
 
 
+def test_a_replaced_key_past_its_window_that_stands_in_for_an_active_one_is_an_error(
+    store: RingStore, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = put(store, redis_client, replaced=-1)
+
+    duty(redis_client, store).tick(now)
+
+    assert told(caplog) == [("key.expired", "id-replaced")]
+    assert [entry.state for entry in store.read().ring.entries] == ["replaced"]
+
+
 def test_a_ring_that_no_master_key_opens_is_an_error(
     store: RingStore, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -68,15 +68,30 @@ def test_the_next_key_becomes_active_and_ends_no_later_than_it_would_have(
     assert ring.active.valid_until_ms == NOW + ends_on * DAY_MS
 
 
-@pytest.mark.parametrize(("name", "state"), [("a", "active"), ("b", ""), ("c", "replaced")])
-def test_what_is_in_the_ring_cannot_be_added_again(name: str, state: str) -> None:
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+def test_what_is_in_the_ring_cannot_be_added_again(name: str) -> None:
     ring = ring_with("a", replaced="c").add_next(entry("b"))
 
     with pytest.raises(RingError, match="already"):
         ring.add_next(entry(name))
-    if name != "b":
-        with pytest.raises(RingError, match=f"already in the ring, as {state}"):
+    if name == "a":
+        with pytest.raises(RingError, match="already in the ring, as active"):
             ring.activate(entry(name), overlap_ms=WEEK, now_ms=NOW)
+
+
+def test_a_rotation_is_taken_back_by_making_the_replaced_key_active() -> None:
+    later = NOW + 2 * DAY_MS
+
+    ring = ring_with("new", replaced="old").activate(
+        entry("old", now=later), overlap_ms=WEEK, now_ms=later
+    )
+
+    assert states(ring) == {"old": "active", "new": "replaced"}
+    old, new = ring.find("old"), ring.find("new")
+    assert old is not None
+    assert new is not None
+    assert (old.ends_ms, new.ends_ms) == (later + 90 * DAY_MS, later + WEEK)
+    assert tried(ring, (), now=later) == ["old", "new"]
 
 
 def test_an_archived_key_may_come_back() -> None:
@@ -107,6 +122,17 @@ def test_what_is_past_its_window_is_archived_and_an_active_key_never_is() -> Non
         "a": "active",
         "b": "archived",
     }
+
+
+def test_a_replaced_key_does_not_end_while_none_is_active() -> None:
+    """The last rotation was undone by archiving its key: the one before is in use."""
+    ring, later = ring_with("bad", replaced="c").archive("bad"), NOW + 8 * DAY_MS
+
+    assert ring.without_past(later) == ring
+    assert tried(ring, (), now=later) == ["c"]
+    after = ring.activate(entry("good", now=later), overlap_ms=WEEK, now_ms=later)
+    assert after.without_past(later) == after, "it was in use: its overlap begins now"
+    assert states(after.without_past(later + WEEK))["c"] == "archived"
 
 
 def test_only_the_newest_archived_keys_are_remembered() -> None:
@@ -195,6 +221,28 @@ def test_a_settings_key_past_its_window_in_the_ring_is_not_tried() -> None:
 
     assert tried(ring, unreadable=OWN[0].id, now=NOW + WEEK - 1) == ["a", "own", "spare"]
     assert tried(ring, now=NOW + WEEK) == ["a", "spare"]
+
+
+def test_while_the_ring_has_no_active_key_the_settings_come_first_though_it_has_them() -> None:
+    ring = ring_with("a", "b").with_outsiders(
+        [Entry("own", "replaced", "sealed own", NOW, NOW + WEEK, NOW + WEEK)]
+    )
+
+    assert tried(ring, (Named("", "own"),)) == ["a", "b", "own"]
+    assert tried(ring.archive("a"), (Named("", "own"),), now=NOW + 2 * WEEK) == ["own", "b"]
+
+
+@pytest.mark.parametrize("days", [0, 8])
+def test_a_settings_key_is_tried_whatever_the_ring_says_when_no_other_is_left(days: int) -> None:
+    outside = [Entry(p.id, "replaced", f"s {p.id}", NOW, NOW, NOW + WEEK) for p in OWN]
+    ring, now = ring_with("a").with_outsiders(outside), NOW + days * DAY_MS
+    unopened: dict[str, None] = {}
+
+    assert in_order(ring, unopened, OWN, (), now) == OWN
+    for each in ring.live:
+        ring = ring.archive(each.id)
+    assert in_order(ring, unopened, OWN, (), now) == OWN
+    assert in_order(ring, unopened, KEYLESS, (), now) == KEYLESS
 
 
 def test_a_key_from_outside_comes_in_behind_the_rings_and_once() -> None:

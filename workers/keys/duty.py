@@ -55,8 +55,8 @@ class KeyDuty:
         for entry in ring.live:
             if store.open(entry.sealed) is None:
                 self._log_daily(store, entry, "key.unreadable", logging.ERROR, now_ms)
-            if entry.state == "replaced":
-                continue  # its end is wanted
+            if entry.state == "replaced" and not entry.is_over(now_ms):
+                continue  # its end is wanted; past it, it stays because no other key is active
             if entry.is_over(now_ms):
                 self._log_daily(store, entry, "key.expired", logging.ERROR, now_ms)
             elif entry.ends_ms - now_ms <= self._warn_ms:

@@ -19,17 +19,21 @@ def in_order(
 
     Without an active key in the ring, the settings' are it, and come first. What was refused of
     late, and an active key past its date, come last. A settings' key that was archived in the ring,
-    or is past its window there, is not used.
+    or is past its window there, is not used, unless nothing else is left: better a key that was
+    to end than none.
 
     opened: pairs by their sealed form.
     """
-    usable = [e for e in ring.live if e.state == "active" or not e.is_over(now_ms)]
+    usable = ring.usable(now_ms)
     pairs = {e.id: pair for e in usable if (pair := opened.get(e.sealed)) is not None}
-    known = {*pairs, *ring.archived_ids, *(e.id for e in ring.live if e not in usable)}
-    others = [pair for pair in own if pair.id not in known]
+    out = {e.id for e in ring.entries} - {e.id for e in usable}
+    others = {pair.id: pair for pair in own if pair.id not in out}
+    if not pairs and not others:
+        others = {pair.id: pair for pair in own}
     has_active = ring.active is not None and ring.active.id in pairs
-    ordered = [*pairs.values(), *others] if has_active else [*others, *pairs.values()]
+    ids = dict.fromkeys([*pairs, *others] if has_active else [*others, *pairs])
+    ordered = [pairs.get(key_id) or others[key_id] for key_id in ids]
     if any(pair.secret for pair in ordered):  # a call without a key is for models that want none
         ordered = [pair for pair in ordered if pair.secret]
-    last = {*refused, *(e.id for e in usable if e.is_over(now_ms))}
+    last = {*refused, *(e.id for e in usable if e.state == "active" and e.is_over(now_ms))}
     return tuple(sorted(ordered, key=lambda pair: pair.id in last))

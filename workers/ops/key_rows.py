@@ -52,7 +52,9 @@ def _note_of(entry: Entry | None) -> str:
     """On a key of the settings, that the ring has as `entry`."""
     if entry is None:
         return ""
-    return "archived: not used" if entry.state == "archived" else f"in the ring: {entry.state}"
+    if entry.state == "archived":
+        return "archived: used only when no other is left"
+    return f"in the ring: {entry.state}"
 
 
 def _ring_row(desk: Desk, entry: Entry) -> Row:

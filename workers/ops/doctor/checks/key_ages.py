@@ -30,21 +30,23 @@ def _about(name: str, store: RingStore, snapshot: Snapshot, warn_days: int) -> I
         if store.open(entry.sealed) is None:
             yield _unreadable(name, entry)
         else:
-            yield _age(name, entry, (entry.ends_ms - snapshot.now_ms) / DAY_MS, warn_days)
+            days = (entry.ends_ms - snapshot.now_ms) / DAY_MS
+            yield _age(name, entry, days, warn_days, in_use=snapshot.ring.active is None)
         if entry.id in snapshot.refused:
             yield _refused(name, entry)
 
 
-def _age(name: str, entry: Entry, days: float, warn_days: int) -> Finding:
+def _age(name: str, entry: Entry, days: float, warn_days: int, *, in_use: bool) -> Finding:
+    """in_use: a replaced key is, since none is active: it stays past its overlap."""
     seen = f"{name}: key {entry.id}, {entry.state}"
     if days > warn_days or (entry.state == "replaced" and days > 0):
         return ok(f"{seen}, good for {days:.0f} days")
-    if entry.state == "replaced":
+    if entry.state == "replaced" and not in_use:
         return ok(f"{seen}, its overlap is over")
     when = f"ends in {days:.1f} days" if days > 0 else f"ended {-days:.1f} days ago"
     return warning(
         f"{seen}, {when}",
-        "Past its date a key is tried last, and the provider may refuse it any day.",
+        "It is still tried, but the provider may refuse it any day.",
         "make a new pair at the provider, and rotate",
         f"clawdbot keys rotate --model {name} --stdin",
     )
