@@ -27,17 +27,21 @@ class Account(NamedTuple):
 
 def accounts(models: Mapping[str, NamedModel]) -> Iterator[Account]:
     """All of them. A model without a limit has that of the others of its account."""
-    groups: dict[tuple[str, str | SecretStr], list[str]] = {}
+    groups: dict[tuple[str | SecretStr, ...], list[str]] = {}
     for name in sorted(models, key=lambda name: (name != DEFAULT_MODEL, name)):
-        groups.setdefault(_identity(models[name]), []).append(name)
+        groups.setdefault(_identity(name, models[name]), []).append(name)
     for names in groups.values():
         limits = [models[name].max_concurrent for name in names]
         yield Account(names[0], tuple(names), min((n for n in limits if n), default=0))
 
 
-def _identity(model: NamedModel) -> tuple[str, str | SecretStr]:
-    """The id is enough to know a key by; where there is none, its secret is."""
+def _identity(name: str, model: NamedModel) -> tuple[str | SecretStr, ...]:
+    """The id is enough to know a key by; where there is none, its secret is.
+
+    A model with neither has its keys in its own ring, which nobody else uses.
+    """
     url = urlsplit(model.endpoint)
     address = url._replace(netloc=url.netloc.lower()).geturl().removesuffix("/chat/completions")
     secret: str | SecretStr = model.ak_secret[0] if model.ak_secret else ""
-    return address, model.ak_id or secret
+    key = model.ak_id or secret
+    return (address, key) if key else (name,)

@@ -189,6 +189,19 @@ def test_another_key_or_endpoint_is_another_account(tmp_path: Path, other: dict[
     ]
 
 
+def test_models_whose_keys_are_in_their_rings_alone_are_accounts_of_their_own(
+    tmp_path: Path,
+) -> None:
+    """Both secrets were taken out of the settings after a rotation: the start was refused."""
+    plus = PLUS | {"CLAWDBOT_AK_SECRET": "", "CLAWDBOT_MASTER_KEY": "a master key of tests"}
+    limit = {"CLAWDBOT_MODELS__TURBO__MAX_CONCURRENT": "5"}
+
+    assert accounts_of(tmp_path, **plus, **TURBO, **limit) == [
+        Account("default", ("default",), 20),
+        Account("turbo", ("turbo",), 5),
+    ]
+
+
 def test_an_account_has_one_limit(tmp_path: Path) -> None:
     turbo = TURBO | {
         "CLAWDBOT_MODELS__TURBO__AK_SECRET": "sk-1",
