@@ -11,7 +11,13 @@ import pytest
 import redis
 
 from shared.config import Settings
-from shared.errors import KeyRefusedError, RateLimitedError, TaskError, TransientError
+from shared.errors import (
+    KeyRefusedError,
+    PermanentError,
+    RateLimitedError,
+    TaskError,
+    TransientError,
+)
 from shared.state.key_ring import DAY_MS, Entry, KeyRing, RingError
 from shared.state.keys import RingKeys
 from shared.trace_context import Trace
@@ -369,7 +375,12 @@ def test_a_cloud_that_is_busy_is_asked_later(
 
 
 @pytest.mark.parametrize(
-    "fault", [{"kind": "status", "status": 503}, {"kind": "status", "status": 429}]
+    "fault",
+    [
+        {"kind": "status", "status": 503},
+        {"kind": "status", "status": 429},
+        {"kind": "status", "status": 404},
+    ],
 )
 def test_a_pair_whose_exchange_fails_does_not_hide_another_ones_key(
     fault: dict[str, object],
@@ -451,6 +462,20 @@ def test_of_pairs_that_all_fail_the_one_that_may_work_soonest_is_told_of(
 
     with pytest.raises(TransientError, match="503"):
         bearers(RingKeySource("default", store, clouds, own, clock=clock))
+
+
+def test_a_pair_whose_exchange_is_turned_down_for_good_hides_no_other(
+    store: RingStore, clock: Clock, redis_client: redis.Redis
+) -> None:
+    """Resource ids of one pair's account, say: the other pair has its key."""
+    clouds = Exchanges(a=PermanentError("volcengine:InvalidParameter"))
+    own = (KeyPair("", "a"), KeyPair("", "b"))
+
+    source = RingKeySource("default", store, clouds, own, clock=clock)
+    assert next(source.usable(Deadline(10))).bearer == "b"
+    assert not redis_client.exists(KEYS.refused), "nobody refused the pair"
+    with pytest.raises(PermanentError, match="InvalidParameter"):
+        bearers(RingKeySource("default", store, clouds, own[:1], clock=clock))
 
 
 def test_a_cloud_that_hangs_ends_with_the_calls_deadline(

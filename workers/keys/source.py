@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from shared.errors import KeyRefusedError, TaskError, TransientError
+from shared.errors import KeyRefusedError, PermanentError, TaskError, TransientError
 from workers.deadline import Deadline
 from workers.keys.bearers import Bearers
 from workers.keys.order import in_order
@@ -65,29 +65,32 @@ class RingKeySource:
         """See `KeySource.usable`. A pair is exchanged for its key when its turn comes.
 
         A pair whose exchange fails does not stop the search: another one's key may be known. In
-        the end the error is raised that may be gone soonest.
+        the end the error is raised that may be gone soonest. Only a refusal speaks against the
+        pair; any other error may be one of the exchange's settings.
         """
         tried: set[str] = set()
-        refusal: KeyRefusedError | None = None
+        final: PermanentError | None = None
         failures: list[TransientError] = []
         while (pair := self._next(tried)) is not None:
             tried.add(pair.id)
             try:
                 yield from self._bearers_of(pair, deadline)
             except KeyRefusedError as error:
-                refusal = error
+                final = error
                 self._log_pair("key.refused", pair, error)
                 self._mark(pair.id)
+            except PermanentError as error:
+                final = error
+                self._unavailable(pair, error)
             except TransientError as error:
                 failures.append(error)
-                self._log_pair("key.unavailable", pair, error)
-                self._put_off[pair.id] = self._clock() + PUT_OFF_S
+                self._unavailable(pair, error)
                 if deadline.expired:
                     raise  # no call could be made with another
         if failures:
             raise min(failures, key=lambda error: error.retry_after_s)
-        if refusal is not None:
-            raise refusal
+        if final is not None:
+            raise final
 
     def refused(self, key: ModelKey) -> None:
         """See `KeySource.refused`. A key got by exchange is first got anew, unless it is young."""
@@ -161,6 +164,10 @@ class RingKeySource:
         except RedisError as error:
             self._log_outage(error)
         self._epoch = object()
+
+    def _unavailable(self, pair: KeyPair, error: TaskError) -> None:
+        self._log_pair("key.unavailable", pair, error)
+        self._put_off[pair.id] = self._clock() + PUT_OFF_S
 
     def _log_pair(self, event: str, pair: KeyPair, error: TaskError) -> None:
         metadata = {"model": self._model, "key": pair.id, "code": error.code}
