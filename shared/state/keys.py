@@ -27,6 +27,7 @@ A bot's keys begin with platform and app id, so two bots never meet. W = written
 | `clawdbot:keys:{model}:bearer:{pair}` | hash | expiry | the key given for it; as `{bot}:token` |
 | `clawdbot:keys:{model}:bearer:{pair}:lock` | string | a fetch's + 5 s | one worker exchanges it |
 | `clawdbot:keys:{model}:warned:{what}` | string | 1 day | an operator was warned of this key |
+| `clawdbot:keys:{model}:making` | string | 4 min | a command has the hook make a pair |
 | `clawdbot:config` | hash | none | the configuration centre: dotted path of a setting to its text |
 | `clawdbot:due` | zset | none | every unfinished lane, by the ms when somebody has to look |
 | `clawdbot:waiting` | zset | none | events without a word of an answer, by the ms of their notice |
@@ -215,6 +216,10 @@ class RingKeys:
     @property
     def refused(self) -> str:
         return f"{self.ring}:refused"
+
+    @property
+    def making(self) -> str:
+        return f"{self.ring}:making"
 
     def bearer(self, pair: str) -> str:
         """pair: a digest of the pair and of all that its bearer depends on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tests.simulator.world import World
 from workers.keys.duty import KeyDuty
 from workers.keys.pair import fingerprint
 from workers.keys.ring_store import RingStore
+from workers.ops import made_pair
 
 OWN = "sk-test-1"  #: what the settings have
 FIRST, SECOND, THIRD = "sk-first", "sk-second", "sk-third"
@@ -313,6 +314,81 @@ def test_a_pair_of_the_hook_that_is_refused_is_told_of_with_what_to_do(
     world.keys.keys.add(FIRST)
     operator.told("rotate")
     assert made.read_text() == "x"
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, times: int, *, saved: bool = False) -> None:
+    """The next changes of rings fail. saved: they are made, and the answer is lost."""
+    left, change = [None] * times, RingStore.change
+    monkeypatch.setattr(made_pair, "PAUSE_S", 0)
+
+    def flaky(self: RingStore, step: Callable[[KeyRing, int], KeyRing]) -> KeyRing:
+        if not left:
+            return change(self, step)
+        left.pop()
+        if saved:
+            change(self, step)
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(RingStore, "change", flaky)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("command", ["rotate", "add"])
+def test_a_pair_of_the_hook_outlives_a_redis_that_is_away_for_a_while(
+    operator: Operator,
+    made: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    redis_client: redis.Redis,
+    command: str,
+    saved: bool,
+) -> None:
+    failing(monkeypatch, 2, saved=saved)
+
+    operator.told(command, "--generate")
+
+    assert operator.states()[fingerprint(FIRST)] == ("active" if command == "rotate" else "next")
+    assert made.read_text() == "x"
+    assert not redis_client.exists(RingKeys("default").making)
+
+
+@pytest.mark.usefixtures("made")
+def test_a_pair_of_the_hook_that_no_redis_takes_is_named_to_be_revoked(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, 2)
+    monkeypatch.setattr(made_pair, "KEEP_S", 0)
+
+    told = operator.refused("rotate")
+
+    assert "Redis can't be used (ConnectionError). The new pair default was made" in told
+    assert "revoke it there" in told
+
+
+def test_a_pair_of_the_hook_whose_place_is_taken_meanwhile_is_named_to_be_revoked(
+    operator: Operator, made: Path, redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    operator.told("add", "--stdin", stdin=SECOND)
+    taken = redis_client.getdel(RING)
+    hook = made.with_name("hook.py")
+    hook.write_text(
+        f"import redis; redis.Redis.from_url({redis_server.url!r}).set({RING!r}, {taken!r})\n"
+        + hook.read_text()
+    )
+
+    told = operator.refused("rotate")
+
+    assert f"{fingerprint(SECOND)} already waits as the next key" in told
+    assert "The new pair default was made in the cloud" in told
+    assert operator.states()[fingerprint(SECOND)] == "next"
+
+
+def test_one_command_at_a_time_has_a_pair_made(
+    operator: Operator, made: Path, redis_client: redis.Redis
+) -> None:
+    redis_client.set(RingKeys("default").making, "somebody else's")
+
+    assert "somebody else has a pair made" in operator.refused("rotate")
+    assert made.read_text() == ""
 
 
 @pytest.mark.parametrize("command", ["rotate", "add"])

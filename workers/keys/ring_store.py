@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import redis
+from redis.lock import Lock
 
 from shared.errors import PermanentError, StateUnavailableError
 from shared.messages import dump_json
@@ -77,6 +78,10 @@ class RingStore:
     def forgive(self, key_id: str) -> None:
         """The key has worked: take back what `refuse` noted."""
         self._client.zrem(self.keys.refused, key_id)
+
+    def making(self, lease_s: float) -> Lock:
+        """Held, for `lease_s` at most, by the only one who has a pair made for this ring."""
+        return self._client.lock(self.keys.making, timeout=lease_s)
 
     def seal(self, pair: KeyPair) -> str:
         """Raises: ValueError, without a master key."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import click
+from redis.exceptions import RedisError
 
 from shared import audit
 from shared.config import Settings
@@ -44,16 +45,40 @@ class Desk:
         """Whether a pair without its AccessKey id is of no use."""
         return self.model.auth != "bearer"
 
-    def add(self, pair: KeyPair, *, least_days: int = 0) -> KeyRing:
-        """`pair` becomes the next key, valid for `keys.backup_days`, or for longer."""
+    def add(self, pair: KeyPair, *, least_days: int = 0, again: bool = False) -> KeyRing:
+        """`pair` becomes the next key, valid for `keys.backup_days`, or for longer.
+
+        again: it may be so already, by a call whose answer was lost.
+        """
         sealed, days = self.store.seal(pair), max(self.settings.keys.backup_days, least_days)
 
         def step(ring: KeyRing, now_ms: int) -> KeyRing:
+            if again and ring.next is not None and ring.next.id == pair.id:
+                return ring
             return ring.without_past(now_ms).add_next(_entry(pair.id, sealed, now_ms, days))
 
         changed = self._change(step)
         audit.record("key.added", model=self.name, key=pair.id)
         return changed
+
+    @contextmanager
+    def alone(self, lease_s: float) -> Iterator[None]:
+        """While the block runs, nobody else has a pair made for this model.
+
+        Raises:
+            click.ClickException: somebody does.
+        """
+        lock = self.store.making(lease_s)
+        if not lock.acquire(blocking=False):
+            raise click.ClickException(
+                f"somebody else has a pair made for {self.name} just now; "
+                f"it is done, or given up, within {lease_s:g} s"
+            )
+        try:
+            yield
+        finally:
+            with suppress(RedisError):  # it ends by itself
+                lock.release()
 
     def check_room(self) -> None:
         """Whether there is no next key yet; to be asked before a pair is made for it."""

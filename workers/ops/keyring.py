@@ -14,7 +14,8 @@ from workers.ops.context import show_json
 from workers.ops.habits import confirm, doing, json_option, yes_option
 from workers.ops.key_desk import VERIFY_TIMEOUT_S, Desk, desk_of
 from workers.ops.key_rows import row_of, rows_of, show_row
-from workers.ops.pairs import from_file, from_hook, from_stdin, read_pair
+from workers.ops.made_pair import made_pair
+from workers.ops.pairs import from_file, from_stdin, read_pair
 
 Command = Callable[..., None]
 
@@ -68,8 +69,8 @@ def add(name: str, as_json: bool, stdin: bool, file: Path | None, generate: bool
     Example: clawdbot keys add --file new-pair.json
     """
     with desk_of(name, seals=True) as desk:
-        pair = _given(desk, stdin, file, generate) or _generated(desk)
-        ring = desk.add(pair)
+        given = _given(desk, stdin, file, generate)
+        pair, ring = (given, desk.add(given)) if given else made_pair(desk)
     _tell(ring, pair.id, as_json)
 
 
@@ -87,7 +88,9 @@ def rotate(name: str, as_json: bool, stdin: bool, file: Path | None, generate: b
     """
     with desk_of(name, seals=True) as desk:
         given = _given(desk, stdin, file, generate)
-        pair = given or (None if generate else desk.waiting()) or _made_to_wait(desk)
+        pair = given or (None if generate else desk.waiting())
+        if pair is None:
+            pair, _ = made_pair(desk, least_days=desk.settings.keys.primary_days)
         if fault := desk.fault_of(pair):
             raise click.ClickException(_not_rotated(pair.id, fault, waits=given is None))
         ring = desk.activate(pair, must_wait=given is None)
@@ -158,23 +161,6 @@ def _given(desk: Desk, stdin: bool, file: Path | None, generate: bool) -> KeyPai
         return None
     text = from_stdin() if file is None else from_file(file)
     return read_pair(text, needs_id=desk.needs_id)
-
-
-def _generated(desk: Desk) -> KeyPair:
-    command = desk.settings.keys.generate_command
-    if not command:
-        raise click.UsageError(
-            "where is the new pair? give --stdin or --file, or set CLAWDBOT_KEYS__GENERATE_COMMAND"
-        )
-    desk.check_room()  # before: a pair that was made and finds no room would be lost
-    return read_pair(from_hook(command, desk.name), needs_id=desk.needs_id)
-
-
-def _made_to_wait(desk: Desk) -> KeyPair:
-    """A pair from the hook, the ring's next key at once: nobody else has its secret."""
-    pair = _generated(desk)
-    desk.add(pair, least_days=desk.settings.keys.primary_days)
-    return pair
 
 
 def _not_rotated(key_id: str, fault: TaskError, *, waits: bool) -> str:
