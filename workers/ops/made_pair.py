@@ -45,10 +45,11 @@ def _kept(desk: Desk, pair: KeyPair, least_days: int) -> KeyRing:
                 return desk.add(pair, least_days=least_days, again=True)
             except (RedisError, StateUnavailableError) as error:
                 if time.monotonic() >= end:
-                    raise _lost(pair, f"Redis can't be used ({type(error).__name__})") from error
+                    why = f"Redis can't be used ({type(error).__name__})"
+                    raise click.ClickException(why) from error
             doing("Redis does not take the new pair: trying again")
             time.sleep(PAUSE_S)
-    except click.ClickException as error:  # somebody gave the ring another next key meanwhile
+    except click.ClickException as error:  # that, or somebody gave the ring another next key
         raise _lost(pair, error.message) from error
     except KeyboardInterrupt:
         raise _lost(pair, "interrupted") from None
