@@ -22,6 +22,7 @@ ClawdBotError
     └── PermanentError        will never succeed: dead letter at once
         ├── KeyRefusedError     the model's endpoint refused the key: try another
         │   └── NoKeyError        there is no key to ask with: the endpoint was not asked
+        ├── FailedForNowError   the model fails, and another try is of no use while anybody waits
         └── SecretRefusedError  the platform refused the app's secret: try the next listed one
 """
 
@@ -141,6 +142,17 @@ class KeyRefusedError(PermanentError):
 
 class NoKeyError(KeyRefusedError):
     """There is no key, or the cloud gives none for the pairs: the model was not asked."""
+
+
+class FailedForNowError(PermanentError):
+    """The model's endpoint fails and wants no other try, or none for longer than anybody waits.
+
+    It is its own failure, not the request's. `retry_after_s`: the wait it asked for (0: none).
+    """
+
+    def __init__(self, code: str, detail: str = "", *, retry_after_s: float = 0.0) -> None:
+        super().__init__(code, detail)
+        self.retry_after_s = retry_after_s
 
 
 class SecretRefusedError(PermanentError):

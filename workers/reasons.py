@@ -5,10 +5,15 @@ The vendor's code and words are for the operator (`clawdbot dead show`); the per
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 
-from shared.errors import DeadlineError, RateLimitedError, TaskError, TransientError
+from shared.errors import (
+    DeadlineError,
+    FailedForNowError,
+    RateLimitedError,
+    TaskError,
+    TransientError,
+)
 
 
 class Reason(StrEnum):
@@ -44,11 +49,6 @@ _UNANSWERED = {
 }
 
 
-#: An endpoint that failed and said itself that another try is of no use now: it is no fault of the
-#: setup. Among them what asks for a longer wait than anybody waits.
-_FAILED_FOR_NOW = re.compile(r"model:(409|5\d\d)")
-
-
 def unanswered(error: Exception) -> Reason:
     """Why there is no answer: `error` ended the last attempt to get one."""
     if not isinstance(error, TaskError):
@@ -59,7 +59,7 @@ def unanswered(error: Exception) -> Reason:
         return Reason.TOO_SLOW
     if isinstance(error, RateLimitedError):
         return Reason.BUSY
-    if isinstance(error, TransientError) or _FAILED_FOR_NOW.fullmatch(error.code):
+    if isinstance(error, TransientError | FailedForNowError):
         return Reason.AWAY
     return Reason.SETUP
 

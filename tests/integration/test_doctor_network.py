@@ -262,6 +262,15 @@ def test_a_failing_endpoint_is_told(doctor: Doctor, world: World) -> None:
     assert "status page" in doctor.look("models").only("models", "failed")["cure"]
 
 
+def test_an_endpoint_that_fails_for_long_is_told(doctor: Doctor, world: World) -> None:
+    gone = {"status": 503, "headers": {"Retry-After": "300"}, "times": 9}
+    world.faults.order({"target": "model", "kind": "status", **gone})
+
+    finding = doctor.look("models").only("models", "failed")
+    assert "dead letters" in finding["means"]
+    assert "status page" in finding["cure"]
+
+
 def test_without_redis_the_settings_own_key_is_tried(doctor: Doctor) -> None:
     report = doctor.look("models", REDIS__URL=f"redis://127.0.0.1:{free_port()}/0")
 

@@ -20,6 +20,7 @@ from shared.errors import (
     TaskError,
     TransientError,
 )
+from shared.http_values import HttpResponse
 from shared.state import keys
 from shared.trace_context import Trace
 from tests.clock import Clock
@@ -29,6 +30,7 @@ from workers.model.breaker import Breaker, Limits
 from workers.model.chain import Models
 from workers.model.chat import Answer, Model
 from workers.model.endpoint import Endpoint
+from workers.model.errors import http_error
 from workers.model.keys import ModelKey
 from workers.model.slots import Slots
 
@@ -196,6 +198,50 @@ def test_a_probe_that_is_asked_to_wait_keeps_the_breaker_open_for_so_long(bench:
     with pytest.raises(BreakerOpenError) as caught:
         bench.ask(hello)
     assert 50 < caught.value.retry_after_s <= 60
+
+
+FAILED_FOR_NOW = [
+    (503, {"retry-after": "300"}, 120),
+    (429, {"retry-after": "300"}, 120),
+    (503, {"x-should-retry": "false"}, 20),
+    (500, {"x-should-retry": "false", "retry-after": "60"}, 60),
+]
+
+
+@pytest.mark.parametrize(("status", "headers", "open_s"), FAILED_FOR_NOW)
+def test_a_probe_that_fails_for_now_keeps_the_breaker_open(
+    bench: Bench, status: int, headers: dict[str, str], open_s: int
+) -> None:
+    bench.await_probe()
+    error = http_error(HttpResponse(status, headers, b""), now=0)
+
+    with pytest.raises(PermanentError, match=f"model:{status}"):
+        bench.ask(failing(error))
+
+    with pytest.raises(BreakerOpenError) as caught:
+        bench.ask(hello)
+    assert open_s - 10 < caught.value.retry_after_s <= open_s
+
+
+@pytest.mark.parametrize(("status", "headers", "open_s"), FAILED_FOR_NOW)
+def test_what_fails_for_now_counts_as_a_failure(
+    bench: Bench, status: int, headers: dict[str, str], open_s: int
+) -> None:
+    with pytest.raises(PermanentError):
+        bench.ask(failing(http_error(HttpResponse(status, headers, b""), now=0)))
+
+    with pytest.raises(BreakerOpenError) as caught:
+        bench.ask(hello)
+    assert open_s - 10 < caught.value.retry_after_s <= open_s
+
+
+def test_a_refusal_counts_as_none_whatever_wait_it_names(bench: Bench) -> None:
+    error = http_error(HttpResponse(400, {"retry-after": "300"}, b""), now=0)
+
+    with pytest.raises(PermanentError):
+        bench.ask(failing(error))
+
+    assert not bench.is_open
 
 
 def chain_of(bench: Bench, *says: Says) -> Callable[[Deadline], Answer]:

@@ -15,6 +15,7 @@ import pytest
 
 from shared.errors import (
     DeadlineError,
+    FailedForNowError,
     KeyRefusedError,
     NotSentError,
     OutcomeUnknownError,
@@ -499,7 +500,8 @@ def test_wait_asked_for(headers: dict[str, str], wait_s: float | None) -> None:
 
 def test_wait_over_two_minutes_is_given_up() -> None:
     error = http_error(HttpResponse(429, {"retry-after": "121"}, b""), now=NOW)
-    assert isinstance(error, PermanentError)
+    assert isinstance(error, FailedForNowError)
+    assert error.retry_after_s == 121
     error = http_error(HttpResponse(503, {"retry-after": "120"}, b""), now=NOW)
     assert isinstance(error, TransientError)
     assert error.retry_after_s == 120

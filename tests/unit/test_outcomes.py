@@ -8,6 +8,7 @@ from shared.errors import (
     BreakerOpenError,
     BusyError,
     DeadlineError,
+    FailedForNowError,
     KeyRefusedError,
     NotSentError,
     OutcomeUnknownError,
@@ -23,7 +24,7 @@ from workers.outcomes import CALLS, SENDS, code_label, of_call, of_send
 ERRORS = (
     *(BreakerOpenError, BusyError, DeadlineError, KeyRefusedError, NotSentError, PermanentError),
     *(OutcomeUnknownError, RateLimitedError, RouteExpiredError, TaskError, TokenRejectedError),
-    TransientError,
+    *(TransientError, FailedForNowError),
 )
 KNOWN = frozenset({"feishu:230002"})
 

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from shared.errors import (
     BusyError,
     DeadlineError,
+    FailedForNowError,
     KeyRefusedError,
     NoKeyError,
     PermanentError,
@@ -105,7 +106,7 @@ class Endpoint:
             else:  # too little time to judge it by: nobody knows more of it than before
                 self._breaker.give_back(probe)
             raise
-        except TransientError as error:
+        except (TransientError, FailedForNowError) as error:
             self._breaker.ended(probe, first_token_s=None, asked_s=error.retry_after_s)
             raise
         except PermanentError:  # it was there, and refused; any other error says nothing of it

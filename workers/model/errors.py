@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from shared.errors import (
+    FailedForNowError,
     KeyRefusedError,
     PermanentError,
     RateLimitedError,
@@ -21,7 +22,7 @@ from shared.errors import (
 )
 from shared.http_values import HttpResponse
 
-MAX_WAIT_S = 120.0  #: an endpoint that wants us to wait longer is given up
+MAX_WAIT_S = 120.0  #: a message whose endpoint wants us to wait longer is given up
 
 #: Qianfan's numbers: 18 QPS, 336501 requests a minute, 336502 tokens a minute.
 RATE_CODES = frozenset(
@@ -83,13 +84,17 @@ def http_error(response: HttpResponse, *, now: float) -> TaskError:
     name = f"model:{status}"
     if code in SPEAKING_CODES or is_content_code(code):
         return _permanent(code)
+    wait_s = server_delay_s(response.headers, now=now) or 0.0
     if not is_retryable(status, response.headers):
+        if _is_failure(status):
+            detail = f"model endpoint: it fails, and wants no other try{_told(code)}"
+            return FailedForNowError(name, detail, retry_after_s=wait_s)
         advice = _ADVICE.get(status, "it refused the request: check the model's endpoint")
         kind = KeyRefusedError if status in (401, 403) else PermanentError
         return kind(name, f"model endpoint: {advice}{_told(code)}")
-    wait_s = server_delay_s(response.headers, now=now) or 0.0
     if wait_s > MAX_WAIT_S:
-        return PermanentError(name, f"model endpoint: it asks to wait {wait_s:.0f} s{_told(code)}")
+        detail = f"model endpoint: it asks to wait {wait_s:.0f} s{_told(code)}"
+        return FailedForNowError(name, detail, retry_after_s=wait_s)
     failure = RateLimitedError if status == 429 else TransientError
     return failure(name, f"model endpoint answered {status}{_told(code)}", retry_after_s=wait_s)
 
@@ -130,7 +135,7 @@ def is_retryable(status: int, headers: Mapping[str, str]) -> bool:
     told = headers.get("x-should-retry", "")
     if told in ("true", "false"):
         return told == "true"
-    return status in (408, 409, 429) or status >= 500
+    return _is_failure(status)
 
 
 def server_delay_s(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -146,6 +151,11 @@ def server_delay_s(headers: Mapping[str, str], *, now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(after).timestamp() - now)
     except (ValueError, OverflowError):
         return None
+
+
+def _is_failure(status: int) -> bool:
+    """Whether it tells of the endpoint, not of the request."""
+    return status in (408, 409, 429) or status >= 500
 
 
 def _permanent(code: str) -> PermanentError:

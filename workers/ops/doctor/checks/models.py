@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from shared.config import Settings
 from shared.errors import (
     DeadlineError,
+    FailedForNowError,
     KeyRefusedError,
     NotSentError,
     PermanentError,
@@ -27,6 +28,10 @@ from workers.ops.doctor.finding import Finding, failed, ok, skipped, warning
 from workers.ops.doctor.subject import Subject
 
 TIMEOUT_S = 20.0
+
+_ITS_FAILURE = (
+    "look at the provider's status page; a second model in model.chain would answer meanwhile"
+)
 
 
 def look(subject: Subject) -> Iterator[Finding]:
@@ -114,6 +119,12 @@ def _failed(name: str, pair: KeyPair, error: TaskError) -> Finding:
             "The endpoint can't be reached, or keeps silent: messages wait and are retried.",
             "look at the address, DNS, firewall and proxy (HTTPS_PROXY) of this machine",
         )
+    if isinstance(error, FailedForNowError):
+        return failed(
+            seen,
+            "The endpoint fails, and wants no other try for now: messages become dead letters.",
+            _ITS_FAILURE,
+        )
     if isinstance(error, PermanentError):
         return failed(
             seen,
@@ -123,5 +134,5 @@ def _failed(name: str, pair: KeyPair, error: TaskError) -> Finding:
     return failed(
         seen,
         "The endpoint fails at the moment: messages are retried for ten minutes.",
-        "look at the provider's status page; a second model in model.chain would answer meanwhile",
+        _ITS_FAILURE,
     )
