@@ -16,6 +16,7 @@ ClawdBotError
     │   ├── OutcomeUnknownError request bytes went out, no answer came: perhaps done
     │   ├── DeadlineError       no progress within the deadline
     │   ├── BreakerOpenError    the model failed too often: it is left alone for a while
+    │   ├── UnknownHereError    this process lacks a bot or a key that another one may have
     │   ├── BusyError           our own limit of calls is reached: not even an attempt
     │   └── TokenRejectedError  the platform refused our access token: fetch a new one
     ├── RouteExpiredError     this way to the person is closed: take the next route
@@ -118,6 +119,10 @@ class DeadlineError(TransientError):
 
 class BreakerOpenError(TransientError):
     """The model failed too often and is not called for `retry_after_s`."""
+
+
+class UnknownHereError(TransientError):
+    """This process lacks the bot, or the key of what is sealed; another one may have it."""
 
 
 class BusyError(TransientError):

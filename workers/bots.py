@@ -9,7 +9,7 @@ import redis
 
 from shared.config import Settings
 from shared.config.live import Live
-from shared.errors import PermanentError, TransientError
+from shared.errors import PermanentError, UnknownHereError
 from shared.messages import Event, Token
 from shared.platforms import PLATFORMS, load
 from shared.platforms.base import Outbound
@@ -40,12 +40,12 @@ class WorkerBot:
         """The event of a record, its secret address readable again.
 
         Raises:
-            TransientError: this process has no key for it; while secrets are changed, another has.
+            UnknownHereError: it has no key for it; while secrets are changed, another process has.
         """
         try:
             return Event.from_wire(record["event"], self.vault.open)
         except PermanentError as error:
-            raise TransientError(error.code, error.detail) from error
+            raise UnknownHereError(error.code, error.detail) from error
 
     def rehearses(self, event: Event) -> bool:
         """Whether `event` is our own and reaches nobody. Raises: see `is_rehearsal`."""
@@ -67,12 +67,12 @@ class Bots:
         """The bot whose lane was claimed.
 
         Raises:
-            TransientError: this process doesn't know it; while a bot is added, another one does.
+            UnknownHereError: this process doesn't know it; while a bot is added, another one does.
         """
         prefix = claim.keys.bot.prefix
         bot = self._by_prefix.value.get(prefix)
         if bot is None:
-            raise TransientError("bot:unknown", f"no bot {prefix} is configured: add it, replay")
+            raise UnknownHereError("bot:unknown", f"no bot {prefix} is configured: add it, replay")
         return bot
 
 

@@ -63,6 +63,12 @@ class Claim:
         return self.head.startswith(keys.WORKING_MARK)
 
     @property
+    def entered_ms(self) -> int:
+        """When it came to its stage; its first attempt may be long after, behind others."""
+        stamp = "written" if self.keys.is_outbox else "accepted"
+        return int(self.record.get(stamp, self.since_ms))
+
+    @property
     def event_key(self) -> str:
         return self.keys.bot.event(self.event_id)
 

@@ -7,6 +7,7 @@
 | transient (timeouts, 429, 5xx, cut connections) | retry, never sooner than asked |
 | our own limit of calls is reached | again about as soon as asked, however often: nothing failed |
 | our bug (any other exception) | three attempts, then dead |
+| a bot or key that this process lacks | as transient; a backlog of them has one limit together |
 | a retry that would come after the stage's limit | dead: the lane goes on |
 """
 
@@ -15,9 +16,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shared.errors import BusyError, PermanentError, RouteExpiredError, TaskError, TransientError
+from shared.errors import (
+    BusyError,
+    PermanentError,
+    RouteExpiredError,
+    TaskError,
+    TransientError,
+    UnknownHereError,
+)
 
 MAX_BUG_ATTEMPTS = 3
+#: What this process can't read is tried as often in any case: another one, or a replay, may do.
+MIN_ELSEWHERE_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +59,14 @@ def decide(
     now: float,
     *,
     since: float,
+    entered: float,
     policy: Policy,
     rng: Callable[[], float],
 ) -> Retry | Dead:
     """What becomes of a head whose attempt number `attempt` (from 1) ended in `error`.
 
-    since: when the head's first attempt in this stage began. rng: uniform in [0, 1).
+    since: when the head's first attempt in this stage began. entered: when it came to the stage.
+    rng: uniform in [0, 1).
     """
     if isinstance(error, PermanentError | RouteExpiredError):
         return Dead(str(error))
@@ -64,6 +76,9 @@ def decide(
         return Dead(describe(error))
     asked = error.retry_after_s if isinstance(error, TransientError) else 0.0
     at = now + max(asked, backoff_s(attempt, policy, rng))
+    if isinstance(error, UnknownHereError) and attempt >= MIN_ELSEWHERE_ATTEMPTS:
+        # Nobody may ever read it: what waited behind others like it had its time meanwhile.
+        since = min(since, entered)
     if at - since > policy.limit_s:
         return Dead(f"gave up after {attempt} attempts in {now - since:.0f} s: {describe(error)}")
     return Retry(at)

@@ -130,8 +130,15 @@ class Stage:
     def _fate(self, claim: Claim, error: Exception, now: float) -> Retry | Dead:
         if claim.is_working_notice:
             return Dead(describe(error))  # tried once: the reply behind it must not wait for it
-        since = claim.since_ms / 1000
-        return decide(error, claim.attempt, now, since=since, policy=self.policy, rng=random.random)
+        return decide(
+            error,
+            claim.attempt,
+            now,
+            since=claim.since_ms / 1000,
+            entered=claim.entered_ms / 1000,
+            policy=self.policy,
+            rng=random.random,
+        )
 
     def _notice_or_none(self, claim: Claim, error: Exception) -> Reply | None:
         if claim.is_notice:

@@ -191,6 +191,10 @@ class LaneKeys:
         return f"{self.conversation}:outbox"
 
     @property
+    def is_outbox(self) -> bool:
+        return self.lane == self.outbox
+
+    @property
     def history(self) -> str:
         return f"{self.conversation}:history"
 

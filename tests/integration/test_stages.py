@@ -400,6 +400,43 @@ def test_what_no_worker_can_read_in_time_is_a_dead_letter_without_notice(
     assert stack.counts(event) == {"accepted": 1, "dead": 1}
 
 
+LIMITS_MS = {"accepted": 10 * MINUTE_MS, "written": 30 * MINUTE_MS}
+
+
+@pytest.mark.parametrize("stamp", LIMITS_MS)
+@pytest.mark.parametrize(("platform", "settings", "code"), OTHERS)
+def test_what_no_worker_can_read_holds_up_its_conversation_once(
+    platform: str,
+    settings: dict[str, str],
+    code: str,
+    stamp: str,
+    stack: Stack,
+    make_stack: Callable[..., Stack],
+) -> None:
+    """The one behind it waited as long: it has no time of its own, but three attempts."""
+    events = [stack.write(platform) for _ in range(3)]
+    runtime, lane = make_stack(**settings).runtime, stack.lane(events[0])
+    if stamp == "written":
+        for event in events:
+            stack.process(event)
+    stage = runtime.process if stamp == "accepted" else runtime.push
+    lane = lane if stamp == "accepted" else stack.outbox(events[0])
+    for event in events[:2]:  # the third came just now
+        stack.client.hset(stack.key(event), stamp, stack.now_ms() - LIMITS_MS[stamp])
+
+    for _ in range(9):
+        stage.run(lane, 1)
+        if stack.client.hexists(LaneKeys(lane).state, "retry"):
+            stack.make_due(lane)
+
+    records = [stack.record(event) for event in events]
+    assert all(code in record["dead_reason"] for record in records[:2])
+    tries = "process_tries" if stamp == "accepted" else "push_tries"
+    assert [record[tries] for record in records] == ["3", "3", "3"]
+    assert "dead" not in records[2]
+    assert stack.counts(events[0]) == {"accepted": 3, "dead": 2}
+
+
 def test_a_lost_response_is_sent_again_under_the_same_key(stack: Stack) -> None:
     event = stack.answer(FEISHU)
     stack.fault("feishu.reply", "lose_response")

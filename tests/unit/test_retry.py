@@ -16,6 +16,7 @@ from shared.errors import (
     RouteExpiredError,
     TokenRejectedError,
     TransientError,
+    UnknownHereError,
 )
 from workers.retry import Dead, Policy, Retry, backoff_s, decide, describe
 
@@ -27,11 +28,12 @@ TRANSIENT = [
     OutcomeUnknownError("http:cut"),
     DeadlineError("deadline:stalled"),
     TokenRejectedError("feishu:99991663"),
+    UnknownHereError("bot:unknown"),
 ]
 
 
 def fate(error: Exception, attempt: int = 1, now: float = 1000, since: float = 1000, r: float = 1):
-    return decide(error, attempt, now, since=since, policy=POLICY, rng=lambda: r)
+    return decide(error, attempt, now, since=since, entered=since, policy=POLICY, rng=lambda: r)
 
 
 @pytest.mark.parametrize("error", TRANSIENT, ids=lambda e: type(e).__name__)
@@ -64,6 +66,30 @@ def test_the_wait_that_was_asked_for_is_obeyed() -> None:
 
 def test_a_wait_beyond_the_limit_is_dead() -> None:
     assert isinstance(fate(RateLimitedError("x", retry_after_s=601)), Dead)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "entered", "is_dead"),
+    [(3, 399, True), (3, 401, False), (2, 399, False), (3, 1001, False)],
+)
+def test_what_nobody_here_can_read_has_the_stages_limit_since_it_came_to_the_stage(
+    attempt: int, entered: float, is_dead: bool
+) -> None:
+    error = UnknownHereError("bot:unknown")
+
+    verdict = decide(
+        error, attempt, 1000, since=1000, entered=entered, policy=POLICY, rng=lambda: 0
+    )
+
+    assert isinstance(verdict, Dead) is is_dead
+
+
+def test_a_failing_head_has_the_limit_for_itself_however_long_it_waited() -> None:
+    verdict = decide(
+        TransientError("model:503"), 9, 1000, since=999, entered=0, policy=POLICY, rng=lambda: 0
+    )
+
+    assert verdict == Retry(1000)
 
 
 def test_our_bug_is_tried_three_times() -> None:
