@@ -198,7 +198,7 @@ class Lanes:
     def tell_waiting(self, *, limit: int) -> tuple[int, int]:
         """Queue the notices that are due: (events looked at, notices queued).
 
-        A conversation gets one a minute; who is due in between gets none.
+        A conversation gets one a minute; who is due in between is looked at after that.
         """
         looked_at, queued = self._run("tell_waiting", [keys.WAITING], [limit, NOTICE_INTERVAL_MS])
         return looked_at, queued

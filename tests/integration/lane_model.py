@@ -225,9 +225,9 @@ class Model:
         waiting = sorted({each for each in event_ids if self.lives[each].is_waiting})
         for event_id in waiting:
             life = self.lives[event_id]
-            life.is_waiting = False
             lane = LaneKeys(life.inbox)
             if lane.conversation not in self.told:
+                life.is_waiting = False
                 self.told.add(lane.conversation)
                 self.lane(lane.outbox).entries.append(WORKING_MARK + event_id)
         return len(waiting), len(self.told) - told_before

@@ -91,7 +91,7 @@ def test_a_conversation_is_told_once_a_minute_whoever_waits_in_it(bench: Bench) 
 
     assert tell(bench) == (13, 2)
     assert replies(bench, group[0]) == [word(group[0])]
-    assert tell(bench) == (0, 0), "who got no word is not looked at again"
+    assert tell(bench) == (0, 0), "who got no word is not looked at again within the minute"
     told = LaneKeys(outbox(group[0])).told
     assert 59_000 < bench.client.pttl(told) <= 60_000
     later = event("group")
@@ -102,6 +102,40 @@ def test_a_conversation_is_told_once_a_minute_whoever_waits_in_it(bench: Bench) 
     wait(bench, last)
     assert tell(bench) == (1, 1)
     assert replies(bench, last) == [word(group[0]), word(last)]
+
+
+def test_who_is_due_within_that_minute_has_its_turn_after_it(bench: Bench) -> None:
+    group = [event("group") for _ in range(3)]
+    first, answered, second = group
+    wait(bench, first)
+    assert tell(bench) == (1, 1)
+    wait(bench, answered, second)
+
+    assert tell(bench) == (2, 0)
+
+    told, seconds = LaneKeys(outbox(first)).told, bench.client.time()[0]
+    for each in (answered, second):
+        assert 55 < bench.client.zscore(keys.WAITING, key(each)) / 1000 - seconds <= 61
+    bench.client.delete(told)  # a minute is over
+    bench.client.zadd(keys.WAITING, {key(each): 1 for each in (answered, second)})
+    bench.processed(first)
+    bench.processed(answered)
+    assert tell(bench) == (1, 1)
+    assert replies(bench, first)[-1] == word(second)
+    assert not bench.client.exists(keys.WAITING)
+
+
+def test_who_is_put_off_is_not_looked_at_again_and_again(bench: Bench) -> None:
+    first, second = event("group"), event("group")
+    wait(bench, first)
+    tell(bench)
+    wait(bench, second)
+    bench.client.persist(LaneKeys(outbox(first)).told)  # it has no end, or this very moment
+    seconds, micros = bench.client.time()
+
+    assert tell(bench) == (1, 0)
+
+    assert bench.client.zscore(keys.WAITING, key(second)) > seconds * 1000 + micros // 1000
 
 
 def test_the_word_is_sent_before_the_answer_and_counts_as_none(bench: Bench) -> None:
