@@ -132,7 +132,9 @@ def test_what_is_finished_takes_no_more_than_documented(server: RedisServer) -> 
     client.delete("process", "push")  # the hints that workers would have taken
     taken = (client.info("memory")["used_memory"] - empty) / FINISHED
 
-    assert taken == pytest.approx(documented_bytes("a finished message"), rel=SLACK)
+    older = int(client.info("server")["redis_version"].partition(".")[0]) < 8  # Valkey says 7.2
+    row = "the same on Redis 7.0" if older else "a finished message"
+    assert taken <= documented_bytes(row) * (1 + SLACK)
 
 
 def _finish(bench: Bench, events: list[Event]) -> None:
