@@ -226,7 +226,8 @@ class Lanes:
 
     def remove_texts(self, bot: BotKeys, event_ids: Sequence[str]) -> int:
         """Dead letters lose what was written; how many had it."""
-        return int(self._run("remove_texts", [bot.dead, *map(bot.event, event_ids)], event_ids))
+        names = [bot.dead, *map(bot.event, event_ids)]
+        return int(self._run("remove_texts", names, [_call_id(), *event_ids]))
 
     def cancel(self, bot: BotKeys, event_ids: Sequence[str]) -> int:
         """End unfinished events without an answer; how many there were."""
@@ -304,7 +305,7 @@ class Lanes:
 
 
 def _call_id() -> str:
-    """Marks what an operator's call did, so that it is told so when its reply was lost."""
+    """Marks what a call did that has no claim, so that it is told so when its reply was lost."""
     return secrets.token_urlsafe(9)
 
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from shared.messages import Event, Reply
 from shared.state import keys
+from tests.integration.lane_worker import SendsTwice
 from tests.integration.lanes import BOT, USAGE, Bench, event, inbox, outbox
 from workers.claim import STOP, Claim, GoOn
 from workers.store import Lanes
 
 GO_ON = GoOn(wanted=True, history_entries=4)
-
-
-class SendsTwice(Lanes):
-    """As a client whose every first reply is lost."""
-
-    def _run(self, name: str, names: Any, args: Any) -> Any:
-        super()._run(name, names, args)
-        return super()._run(name, names, args)
 
 
 def take(bench: Bench, of: Event) -> Claim:

@@ -14,7 +14,8 @@ from shared.cli import cli
 from shared.messages import Event, Reply
 from shared.state.key_ring import DAY_MS
 from tests.integration.gateway import environ_for
-from tests.integration.lanes import BOT, Bench, event
+from tests.integration.lane_worker import SendsTwice
+from tests.integration.lanes import BOT, TEMPLATES, Bench, event
 from tests.redis_content import content
 from tests.redis_server import RedisServer
 from workers.retention import LETTERS_PER_TICK, TEXTS_AGAIN_MS, Retention
@@ -111,6 +112,19 @@ def test_all_letters_are_looked_at_a_page_a_tick_and_then_once_an_hour(bench: Be
     for _ in range(2):
         duty.tick(now + TEXTS_AGAIN_MS)
     assert textless() == LETTERS_PER_TICK + 2
+
+
+def test_a_removal_that_is_sent_twice_counts_its_letters_once_and_tells_the_same(
+    bench: Bench,
+) -> None:
+    letters = [letter(bench, 8) for _ in range(3)]
+    ids = [each.trace_id for each in letters]
+    assert bench.lanes.remove_texts(BOT, ids[:1]) == 1
+
+    twice = SendsTwice(bench.client, owner="w1@host/1", templates=TEMPLATES)
+
+    assert twice.remove_texts(BOT, ids) == 2, "the first one had no text any more"
+    assert bench.lanes.remove_texts(BOT, ids) == 0
 
 
 def test_a_letter_that_never_had_a_text_holds_up_no_other(bench: Bench) -> None:
