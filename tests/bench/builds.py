@@ -105,12 +105,21 @@ class Gateway:
             port = free_port()
             self._start("flower", self._celery("flower", "--address=127.0.0.1", f"--port={port}"))
             wait_until(lambda: is_open(port), START_TIMEOUT_S, "Flower listens")
+        self._await_workers(setup)
+        if setup.flower:
+            self._enable_events()
+
+    def _await_workers(self, setup: Setup) -> None:
         workers = 2 * setup.workers
         wait_until(
             lambda: self._world.redis.hlen(keys.WORKERS) == workers and self._is_ready(),
             START_TIMEOUT_S,
             f"{self.name}: {workers} workers live",
         )
+
+    def _enable_events(self) -> None:
+        """As Flower asks for them, too, but some seconds later: in the midst of a measurement."""
+        self._world.run(self._celery("control", "enable_events"), self.environment, self._root)
 
     def stop(self) -> None:
         """End every program."""

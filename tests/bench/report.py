@@ -108,7 +108,7 @@ def _answer_targets(rows: Rows) -> list[dict[str, Any]]:
     obvious = [
         row for row in rows if row["what"].startswith("obvious build") and not row["model_s"]
     ]
-    slow = [row for row in ours if "gevent" in row["what"] and "×1" in row["what"]]
+    slow = [row for row in ours if "gevent" in row["what"] and row["what"].endswith("×1")]
     found = [
         _target(
             "idle worker (threads, gevent), MiB",
@@ -116,7 +116,9 @@ def _answer_targets(rows: Rows) -> list[dict[str, Any]]:
             80,
         )
     ]
-    for row in (row for row in ours if obvious and not row["model_s"] and row["what"][-2:] == "×1"):
+    for row in (
+        row for row in ours if obvious and not row["model_s"] and row["what"].endswith("×1")
+    ):
         rate = row["messages_per_s"] / obvious[0]["messages_per_s"]
         cpu = row["cpu_ms"] / obvious[0]["cpu_ms"]
         found.append(_target(f"{row['what']}: rate ÷ obvious", rate, at_least=2.5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 import urllib.error
@@ -63,9 +64,13 @@ class World:
         self, name: str, command: list[str], environment: Mapping[str, str], root: Path = ROOT
     ) -> Process:
         """A program of the version whose sources are in `root`; not started."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("CLAWDBOT_", "LOG_"))}
-        values = {**inherited, "PYTHONPATH": str(root), **environment}
+        values = _complete(environment, root)
         return Process(name, command, directory=self.directory, environment=values)
+
+    def run(self, command: list[str], environment: Mapping[str, str], root: Path = ROOT) -> None:
+        """A command of that version, to its end. Raises: subprocess.CalledProcessError."""
+        values = _complete(environment, root)
+        subprocess.run(command, env=values, cwd=self.directory, check=True, capture_output=True)
 
     @property
     def redis_pid(self) -> int:
@@ -123,3 +128,9 @@ def is_open(port: int) -> bool:
         return True
     except OSError:
         return False
+
+
+def _complete(environment: Mapping[str, str], root: Path) -> dict[str, str]:
+    """None of the settings of whoever runs the bench."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("CLAWDBOT_", "LOG_"))}
+    return {**inherited, "PYTHONPATH": str(root), **environment}
