@@ -22,6 +22,7 @@ IMPATIENT = {
 VENDOR_WORDS = "upstream pod llm-7f9c at 10.0.3.7 said no"
 SAYS = {"message": VENDOR_WORDS}
 FILTERED = "content_filter"
+TOOL = {"finish_reason": "tool_calls"}
 PAGE = f"<html><body><h1>{VENDOR_WORDS}</h1></body></html>"
 ANSWER = "你说：{text}\n（演示模型的回答，这是我们的第一轮对话。）"
 CUT = "\n\n（回答中断，以上不完整。）"

@@ -12,6 +12,7 @@ from tests.e2e.model_cases import (
     IMPATIENT,
     PAGE,
     SAYS,
+    TOOL,
     VENDOR_WORDS,
     Case,
     check,
@@ -25,7 +26,6 @@ from tests.e2e.talk import Talk
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
 
-TOOL = {"finish_reason": "tool_calls"}
 CASES = [
     # Streams that are as good as any.
     spoken("torn into CRLF, comments, lines, half characters", "ragged", "whole"),

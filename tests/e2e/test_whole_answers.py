@@ -11,6 +11,7 @@ from tests.e2e.model_cases import (
     IMPATIENT,
     PAGE,
     SAYS,
+    TOOL,
     VENDOR_WORDS,
     Case,
     check,
@@ -24,7 +25,6 @@ from tests.e2e.talk import Talk
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
 
-TOOL = {"finish_reason": "tool_calls"}
 CASES = [
     spoken("JSON in lines, cut anywhere", "ragged", "whole"),
     spoken("reasoning beside the answer", "think", "whole", **SAYS),
