@@ -37,6 +37,7 @@ class ConfigCenter:
         self._main_pid = os.getpid()
         self._followed_in = 0
         self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
         first_look(follower)
         follower.begin()
 
@@ -78,9 +79,17 @@ class ConfigCenter:
             self._followed_in = os.getpid()
             client = _client(self.live.settings)
             self._look(client)
-            threading.Thread(
-                target=self._run, args=(client,), name="config center", daemon=True
-            ).start()
+            self._stopped = threading.Event()  # new in each process: a fork may find it locked
+            self._thread = threading.Thread(
+                target=self._run, args=(client, self._stopped), name="config center", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Follow it no longer in this process; a look under way is waited for."""
+        if self._thread is not None:
+            self._stopped.set()
+            self._thread.join()
 
     def tell(self) -> None:
         """Log what has happened; of many processes of one worker the main one does."""
@@ -89,10 +98,10 @@ class ConfigCenter:
         else:
             self._follower.forget()
 
-    def _run(self, client: redis.Redis) -> None:
-        while True:
-            time.sleep(INTERVAL_S)
+    def _run(self, client: redis.Redis, stopped: threading.Event) -> None:
+        while not stopped.wait(INTERVAL_S):
             self._look(client)
+        client.connection_pool.disconnect()
 
     def _look(self, client: redis.Redis) -> None:
         self._follower.look_at_file()

@@ -7,7 +7,6 @@ import itertools
 import json
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,17 +53,24 @@ def follower(
 
 
 @pytest.fixture
-def events(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """Without what is logged by the threads that earlier tests left behind."""
-    left = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+def follow(follower: Follower) -> Iterator[Callable[[], ConfigCenter]]:
+    """A worker's centre, followed until the test ends: what later ones write is not for it."""
+    made: list[ConfigCenter] = []
 
-    def is_of_this_test(record: logging.LogRecord) -> bool:
-        return record.thread not in left
+    def call() -> ConfigCenter:
+        made.append(ConfigCenter(follower))
+        made[-1].follow()
+        return made[-1]
 
+    yield call
+    for center in made:
+        center.stop()
+
+
+@pytest.fixture
+def events(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.INFO)
-    caplog.handler.addFilter(is_of_this_test)
-    yield caplog
-    caplog.handler.removeFilter(is_of_this_test)
+    return caplog
 
 
 def told(events: pytest.LogCaptureFixture, name: str) -> list[dict[str, object]]:
@@ -218,15 +224,16 @@ async def test_nobody_is_let_in_until_redis_has_said_who_may_come(
 
 
 def test_a_worker_starts_with_the_centres_values_and_follows_them(
-    follower: Follower, redis_client: redis.Redis, events: pytest.LogCaptureFixture
+    follow: Callable[[], ConfigCenter],
+    redis_client: redis.Redis,
+    events: pytest.LogCaptureFixture,
 ) -> None:
     redis_client.hset(keys.CONFIG, mapping={HASH: "5", "task_timeout_s": "4"})
-    center = ConfigCenter(follower)
+    center = follow()
     assert center.live.settings.security.qps == 5
     assert center.live.settings.task_timeout_s == 4
 
-    center.follow()
-    center.follow()
+    center.follow()  # asked again
     redis_client.hset(keys.CONFIG, mapping={HASH: "6", "task_timeout_s": "3"})
     wait_until(lambda: center.live.settings.security.qps == 6, SOON_S, "it follows")
     assert center.live.settings.task_timeout_s == 4
@@ -237,11 +244,12 @@ def test_a_worker_starts_with_the_centres_values_and_follows_them(
 
 
 def test_a_broken_centre_leaves_a_worker_with_the_last_good_values(
-    follower: Follower, redis_client: redis.Redis, events: pytest.LogCaptureFixture
+    follow: Callable[[], ConfigCenter],
+    redis_client: redis.Redis,
+    events: pytest.LogCaptureFixture,
 ) -> None:
     redis_client.hset(keys.CONFIG, HASH, "5")
-    center = ConfigCenter(follower)
-    center.follow()
+    center = follow()
 
     redis_client.hset(keys.CONFIG, HASH, "many")
     wait_until(lambda: told(events, "config.refused"), SOON_S, "it is refused")
