@@ -209,8 +209,8 @@ class Reading:
 
     def take(self, event: Mapping[str, Any]) -> None:
         self._is_empty = False
-        self._error = body_error(event)
         usage, choices = event.get("usage"), event.get("choices")
+        self._error = None if choices and not event.get("error") else body_error(event)
         if isinstance(usage, dict):
             self._tokens = (_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
@@ -278,8 +278,10 @@ class Reading:
 def _read_events(response: StreamedResponse, reading: Reading, deadline: Deadline) -> None:
     parser = SseParser()
     for chunk in response.chunks():
-        for event in _parsed(parser, chunk):
+        events = _parsed(parser, chunk)
+        if events:
             deadline.progress()
+        for event in events:
             if event.data is not None and reading.feed(event.data):
                 response.finish()
                 return
