@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime, tzinfo
+from functools import lru_cache
 
 DAY_S = 86_400
+STEP_S = 60  #: clocks are set at a whole minute of UTC
 
 
 def utc_offset_s(zone: tzinfo, now_ms: int) -> int:
     """How far the zone's clocks are ahead of UTC at that time."""
-    offset = datetime.fromtimestamp(now_ms / 1000, zone).utcoffset()
+    return _offset_s(zone, now_ms // 1000 // STEP_S)
+
+
+@lru_cache(16)
+def _offset_s(zone: tzinfo, step: int) -> int:
+    offset = datetime.fromtimestamp(step * STEP_S, zone).utcoffset()
     return int(offset.total_seconds()) if offset else 0
 
 

@@ -44,20 +44,26 @@ class ClaimKeeper:
                 self._held.pop(claim.id, None)
 
     def _start(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None:  # `is_alive` is dear under gevent
             thread = threading.Thread(target=self._run, name="claims", daemon=True)
             thread.start()
             self._thread = thread
 
     def _run(self) -> None:
-        while True:
-            time.sleep(RENEW_INTERVAL_S)
-            try:
-                self.renew_all(time.monotonic())
-            except RedisError as error:
-                logger.warning("claims.renewal_failed", extra={"metadata": {"error": repr(error)}})
-            except Exception:  # without the thread every claim of the process would be lost
-                logger.exception("claims.renewal_bug")
+        try:
+            while True:
+                time.sleep(RENEW_INTERVAL_S)
+                self._renew_or_log()
+        finally:
+            self._thread = None  # the next claim starts another
+
+    def _renew_or_log(self) -> None:
+        try:
+            self.renew_all(time.monotonic())
+        except RedisError as error:
+            logger.warning("claims.renewal_failed", extra={"metadata": {"error": repr(error)}})
+        except Exception:  # without the thread every claim of the process would be lost
+            logger.exception("claims.renewal_bug")
 
     def renew_all(self, now: float) -> None:
         """One renewal of everything held whose limit is not reached at `now` (monotonic)."""

@@ -174,7 +174,7 @@ class _Watchdog:
             if not deadline.watched:
                 deadline.watched = True
                 self._push(deadline, time.monotonic())
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:  # `is_alive` is dear under gevent
                 self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
                 self._thread.start()
             elif self._heap[0][0] < self._wakes_at:
@@ -184,12 +184,18 @@ class _Watchdog:
         heapq.heappush(self._heap, (now + deadline.remaining(), next(self._numbers), deadline))
 
     def _run(self) -> None:
-        while True:
-            try:
-                for deadline in self._wait_for_due():
-                    deadline.end()
-            except Exception:  # without the watchdog every later call could hang
-                log.exception("watchdog.failed")
+        try:
+            while True:
+                self._end_due_or_log()
+        finally:
+            self._thread = None  # the next deadline starts another
+
+    def _end_due_or_log(self) -> None:
+        try:
+            for deadline in self._wait_for_due():
+                deadline.end()
+        except Exception:  # without the watchdog every later call could hang
+            log.exception("watchdog.failed")
 
     def _wait_for_due(self) -> list[Deadline]:
         with self._changed:

@@ -13,8 +13,8 @@ from redis.sentinel import Sentinel, SentinelManagedConnection
 
 from shared.config import Settings
 from shared.config.redis_url import Sentinels
+from workers.redis_pool import LendingPool, PlainConnection, QuickLook
 from workers.scripts import Client
-from workers.sockets import is_readable
 
 SENTINEL_TIMEOUT_S = 0.5
 
@@ -38,9 +38,9 @@ def connect(settings: Settings, *, max_connections: int, retries: int = 3) -> re
         url = settings.redis.client_url
         if url.startswith("redis:"):
             options["connection_class"] = PlainConnection
-        pool = redis.BlockingConnectionPool.from_url(url, **options)
+        pool = LendingPool.from_url(url, **options)
     else:
-        pool = redis.BlockingConnectionPool(
+        pool = LendingPool(
             connection_class=PrimaryConnection,
             connection_pool=Primary(settings, address),
             username=address.username,
@@ -61,29 +61,7 @@ def broker_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-class _QuickLook:
-    """redis-py looks at every connection before each call, with a `poll` that gevent makes dear."""
-
-    _sock: Any
-    _parser: Any
-
-    def can_read(self, timeout: float = 0) -> bool:
-        """Whether there is something to read: a reply that nobody took, or the connection's end."""
-        if timeout == 0 and self._is_quiet():
-            return False
-        return bool(super().can_read(timeout))  # type: ignore[misc]
-
-    def _is_quiet(self) -> bool:
-        if self._sock is None or self._parser._reader.has_data():
-            return False
-        return not is_readable(self._sock)
-
-
-class PlainConnection(_QuickLook, redis.Connection):  # type: ignore[misc]
-    """To one server, without TLS."""
-
-
-class PrimaryConnection(_QuickLook, SentinelManagedConnection):  # type: ignore[misc]
+class PrimaryConnection(QuickLook, SentinelManagedConnection):  # type: ignore[misc]
     """Asks for the primary at every connect.
 
     redis-py 8.1 repeats a command at the server that it was cut from: by then a replica, or a

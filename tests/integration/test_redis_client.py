@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ import redis
 from shared.config import load_settings
 from tests.e2e.processes import wait_until
 from tests.redis_server import RedisServer
-from workers.redis_client import PlainConnection, connect
+from workers.redis_client import connect
+from workers.redis_pool import PlainConnection
 from workers.sockets import is_readable
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +56,25 @@ def test_reply_that_nobody_took_is_not_taken_for_the_next_one(client: redis.Redi
 
 def test_quiet_connection_is_kept(client: redis.Redis) -> None:
     assert client.client_id() == client.client_id()
+
+
+def test_more_callers_than_connections_wait_for_one(client: redis.Redis) -> None:
+    with ThreadPoolExecutor(8) as callers:
+        ids = list(callers.map(lambda _: client.client_id(), range(200)))
+    assert set(ids) == {client.client_id()}
+
+
+def test_a_child_does_not_use_its_parents_connection(client: redis.Redis, tmp_path: Path) -> None:
+    ours = client.client_id()
+    told = tmp_path / "id"
+    child = os.fork()
+    if child == 0:
+        told.write_text(str(client.client_id()))
+        os._exit(0)
+
+    os.waitpid(child, 0)
+
+    assert int(told.read_text()) != ours == client.client_id()
 
 
 def test_all_of_it_under_gevent() -> None:
