@@ -43,15 +43,22 @@ class LendingPool(redis.BlockingConnectionPool):  # type: ignore[misc]
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
         """As in redis-py. Raises: redis.exceptions.ConnectionError."""
-        if self.pid == os.getpid():
-            try:
-                connection = self.pool.get_nowait()
-            except Empty:
-                return super().get_connection()  # waits
-            if isinstance(connection, QuickLook) and connection.is_quiet():
-                return connection
-            self.pool.put_nowait(connection)  # the next to be lent
-        return super().get_connection()
+        connection = self._quiet_one() if self.pid == os.getpid() else None
+        return connection or super().get_connection()
+
+    def _quiet_one(self) -> Any:
+        """An idle connection in order; any other is put back, for redis-py to mend."""
+        try:
+            connection = self.pool.get_nowait()
+        except Empty:
+            return None  # redis-py waits for one
+        is_quiet = False
+        try:
+            is_quiet = isinstance(connection, QuickLook) and connection.is_quiet()
+        finally:  # Celery's time limit may end the look
+            if not is_quiet:
+                self.pool.put_nowait(connection)
+        return connection if is_quiet else None
 
     def release(self, connection: Any) -> None:
         """As in redis-py."""

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from celery.exceptions import SoftTimeLimitExceeded
 
 from shared.config import load_settings
 from tests.e2e.processes import wait_until
@@ -62,6 +64,22 @@ def test_more_callers_than_connections_wait_for_one(client: redis.Redis) -> None
     with ThreadPoolExecutor(8) as callers:
         ids = list(callers.map(lambda _: client.client_id(), range(200)))
     assert set(ids) == {client.client_id()}
+
+
+def test_a_look_that_is_interrupted_costs_no_connection(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = client.client_id()
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.redis_pool.is_readable", interrupted)
+        with pytest.raises(SoftTimeLimitExceeded):
+            client.ping()
+
+    assert client.client_id() == first
+
+
+def interrupted(_: Any) -> bool:
+    raise SoftTimeLimitExceeded
 
 
 def test_a_child_does_not_use_its_parents_connection(client: redis.Redis, tmp_path: Path) -> None:
