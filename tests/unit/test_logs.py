@@ -21,7 +21,6 @@ logger = logging.getLogger("ingress.test")
 def configure():
     """`logs.configure`, undone afterwards. pytest's own handlers come and go with each phase."""
     root = logging.getLogger()
-    level = root.level
     flags = logging.logThreads, logging.logProcesses, logging.logMultiprocessing
 
     def call(service: str = "ingress", **options) -> None:
@@ -32,7 +31,6 @@ def configure():
     for handler in [h for h in root.handlers if isinstance(h.formatter, logs.LineFormatter)]:
         root.removeHandler(handler)
         handler.close()
-    root.setLevel(level)
     logging.captureWarnings(False)
     logging.logThreads, logging.logProcesses, logging.logMultiprocessing = flags
 
