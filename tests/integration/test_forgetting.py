@@ -34,7 +34,7 @@ def run(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
     monkeypatch.chdir(tmp_path)
-    environ = environ_for(redis_server.url, FEISHU__APP_ID=BOT.app_id)
+    environ = environ_for(redis_server.url, FEISHU__APP_ID=BOT.app_id, TIMEZONE="UTC")
 
     def clawdbot(*arguments: str) -> Any:
         return CliRunner(env=environ).invoke(cli, arguments, catch_exceptions=False)
@@ -142,6 +142,7 @@ def test_sums_stay_and_lose_the_name(run: Any, bench: Bench) -> None:
     answered(bench, says(ADA, "oc_ada"))
     answered(bench, says(BOB, "oc_bob"))
     before = json.loads(run("usage", "--by", "bot", "--json").stdout)
+    assert [row["requests"] for row in before] == [2]
 
     run("forget", "--user", ADA, "--yes")
 
