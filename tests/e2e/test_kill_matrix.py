@@ -43,7 +43,7 @@ SEND_S = 0.1
 RECOVERY_S = 60  #: after the last blow
 
 #: pool → slots for model calls and for sends; a shared worker has as many as both together
-SLOTS = {"threads": (32, 16), "gevent": (40, 20), "prefork": (14, 4)}
+SLOTS = {"threads": (32, 16), "gevent": (32, 16), "prefork": (14, 4)}
 LAYOUTS = {"separate": ("process", "push"), "shared": ("both",)}
 CAUSES = ("ingress", "worker", "redis", "connections", "freeze", "stop")
 
