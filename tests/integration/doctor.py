@@ -64,6 +64,13 @@ class Doctor:
 
 
 def http(status: str, body: str = "{}", *headers: str) -> bytes:
-    """A whole answer."""
-    lines = (f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body.encode())}", "", body)
+    """A whole answer, the last one of its connection."""
+    lines = (
+        f"HTTP/1.1 {status}",
+        *headers,
+        "Connection: close",
+        f"Content-Length: {len(body.encode())}",
+        "",
+        body,
+    )
     return "\r\n".join(lines).encode()
